@@ -1,0 +1,23 @@
+//! Adaptive loss weights (SoftAdapt, arXiv 1912.12355) for thousands of independent experiments at once.
+#![doc = include_str!("front_page.md")]
+
+mod batch;
+mod coefficients;
+mod config;
+mod error;
+mod plan;
+mod shape;
+#[cfg_attr(not(test), expect(dead_code, reason = "until the f32 paths land"))]
+mod single;
+mod status;
+
+pub mod reference;
+
+pub use batch::{Batch, Outputs, Weights};
+pub use config::{
+    Config, LossWeighting, MAX_BETA, MAX_ORDER, Normalize, OnNegativeMean, OnNonFinite, Scale, Score, Slope, WARN_ORDER,
+};
+pub use error::{BatchError, ConfigError, PlanError, ShapeError};
+pub use plan::{Plan, Warning};
+pub use shape::{Layout, MAX_COMPONENTS, MAX_WINDOW, Shape, Strides};
+pub use status::Status;

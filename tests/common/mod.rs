@@ -1,0 +1,5 @@
+//! What several test files share.
+#![allow(unreachable_pub, reason = "modules of a test binary have no users outside it")]
+#![allow(dead_code, reason = "each test file uses a part of this")]
+
+pub mod oracle;

@@ -1,0 +1,111 @@
+//! The cases of `tests/data/reference_cases.jsonl`: what the published packages and an 80-digit calculation answered.
+
+use serde_json::Value;
+use softadapt::{Config, OnNegativeMean, Plan, PlanError, Shape, ShapeError, Slope};
+
+/// One full SoftAdapt call of the file.
+pub struct Case {
+    pub id: String,
+    pub tags: Vec<String>,
+    pub variant: String,
+    pub beta: f64,
+    pub order: Option<i64>,
+    /// `[component][time]`; components of the `ragged` family differ in length.
+    pub losses: Vec<Vec<f64>>,
+    pub exact: Exact,
+    /// Of a plain f32 evaluation, per weight, as the file states it.
+    pub f32_tolerance: Option<Vec<f64>>,
+}
+
+pub enum Exact {
+    Known { weights: Vec<f64>, slopes: Vec<f64>, means: Option<Vec<f64>> },
+    Undefined,
+    Invalid,
+    NonFinite,
+}
+
+/// All cases of kind `weights`.
+pub fn cases() -> Vec<Case> {
+    let text = include_str!("../data/reference_cases.jsonl");
+    text.lines()
+        .map(|line| serde_json::from_str::<Value>(line).expect("the file is JSON Lines"))
+        .filter(|case| case["kind"] == "weights")
+        .map(|case| Case {
+            id: case["id"].as_str().expect("id").to_owned(),
+            tags: case["tags"].as_array().expect("tags").iter().map(|t| t.as_str().expect("tag").to_owned()).collect(),
+            variant: case["variant"].as_str().expect("variant").to_owned(),
+            beta: case["beta"].as_f64().expect("beta"),
+            order: case["accuracy_order"].as_i64(),
+            losses: case["losses"].as_array().expect("losses").iter().map(numbers).collect(),
+            exact: match case["exact"]["status"].as_str().expect("status") {
+                "ok" => Exact::Known {
+                    weights: numbers(&case["exact"]["weights"]),
+                    slopes: numbers(&case["exact"]["slopes"]),
+                    means: case["exact"].get("means").map(numbers),
+                },
+                "undefined" => Exact::Undefined,
+                "invalid" => Exact::Invalid,
+                "nonfinite_input" => Exact::NonFinite,
+                other => panic!("unknown status {other}"),
+            },
+            f32_tolerance: case["f32_tol"].as_array().map(|_| numbers(&case["f32_tol"])),
+        })
+        .collect()
+}
+
+/// Numbers, where `"NaN"`, `"Infinity"` and `"-Infinity"` are strings.
+fn numbers(value: &Value) -> Vec<f64> {
+    let number = |v: &Value| v.as_f64().or_else(|| v.as_str().and_then(|s| s.parse().ok())).unwrap_or(f64::NAN);
+    value.as_array().expect("an array of numbers").iter().map(number).collect()
+}
+
+/// Why a case makes no plan.
+#[derive(Debug)]
+pub enum Refused {
+    /// A negative order cannot even be written down in a [`Config`].
+    NegativeOrder,
+    Shape(#[allow(dead_code, reason = "shown when a test fails")] ShapeError),
+    Plan(#[allow(dead_code, reason = "shown when a test fails")] PlanError),
+}
+
+impl Case {
+    pub fn has_tag(&self, tag: &str) -> bool {
+        self.tags.iter().any(|t| t == tag)
+    }
+
+    /// The preset of the case's variant with its beta and order; negative means as the packages take them.
+    pub fn config(&self) -> Result<Config, Refused> {
+        let config = match self.variant.as_str() {
+            "original" => Config::original(),
+            "normalized" => Config::normalized(),
+            "loss_weighted" => Config::loss_weighted(),
+            other => panic!("unknown variant {other}"),
+        };
+        let order = self.order.map(u32::try_from).transpose().map_err(|_| Refused::NegativeOrder)?;
+        Ok(config
+            .with_beta(self.beta)
+            .with_slope(Slope::Forward { order })
+            .with_on_negative_mean(OnNegativeMean::AsIs))
+    }
+
+    /// One group of the case's size. Components of different lengths are padded at the front by repeating their oldest
+    /// point: only legal where no mean is asked for, and the file has no other such case.
+    pub fn plan(&self) -> Result<Plan, Refused> {
+        let window = self.losses.iter().map(Vec::len).max().unwrap_or(0);
+        let shape = Shape::new(1, self.losses.len(), window).map_err(Refused::Shape)?;
+        let mut config = self.config()?;
+        if self.order.is_none() && self.has_tag("ragged") {
+            config = config.with_order(self.losses[0].len() as u32 - 1);
+        }
+        Plan::new(config, shape).map_err(Refused::Plan)
+    }
+
+    /// The losses of [`Case::plan`], `[component][time]`.
+    pub fn padded_losses(&self) -> Vec<f64> {
+        let window = self.losses.iter().map(Vec::len).max().unwrap_or(0);
+        self.losses
+            .iter()
+            .flat_map(|row| std::iter::repeat_n(row[0], window - row.len()).chain(row.iter().copied()))
+            .collect()
+    }
+}
