@@ -11,6 +11,11 @@ mod shape;
 mod single;
 mod status;
 
+pub mod cpu;
+#[cfg(feature = "gpu")]
+pub mod gpu;
+#[cfg(feature = "gpu")]
+pub mod host;
 pub mod reference;
 
 pub use batch::{Batch, Outputs, Weights};
@@ -21,3 +26,7 @@ pub use error::{BatchError, ConfigError, PlanError, ShapeError};
 pub use plan::{Plan, Warning};
 pub use shape::{Layout, MAX_COMPONENTS, MAX_WINDOW, Shape, Strides};
 pub use status::Status;
+
+/// The wgpu that the interface of [`gpu`] and [`host`] speaks.
+#[cfg(feature = "gpu")]
+pub use wgpu;

@@ -1,2 +1,48 @@
-//! x
-fn main() {}
+//! Command line of `softadapt`: adaptive loss weights for logs of training runs.
+
+mod args;
+mod backend;
+mod bench;
+mod check;
+mod devices;
+mod error;
+mod input;
+mod output;
+mod progress;
+mod random;
+mod runs;
+mod summary;
+mod weigh;
+
+use args::{Arguments, Command};
+use clap::Parser;
+use error::Error;
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            // Also how help and version arrive. A closed pipe leaves nobody to tell.
+            let _ = error.print();
+            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
+        }
+    };
+    match run(&arguments) {
+        Err(error) if !error.is_closed_pipe() => {
+            let _ = writeln!(io::stderr().lock(), "softadapt: {error}");
+            ExitCode::from(error.exit_status())
+        }
+        _ => ExitCode::SUCCESS,
+    }
+}
+
+fn run(arguments: &Arguments) -> Result<(), Error> {
+    match &arguments.command {
+        Command::Weigh(arguments) => weigh::run(arguments),
+        Command::Devices => devices::run(),
+        Command::Check(arguments) => check::run(arguments),
+        Command::Bench(arguments) => bench::run(arguments),
+    }
+}

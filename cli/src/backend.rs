@@ -1,0 +1,284 @@
+//! The paths that compute weights, behind one door; the only file that knows which of them were built.
+
+use crate::args::{BackendArguments, BackendChoice};
+use crate::error::Error;
+use softadapt::{Batch, BatchError, Plan, Weights, reference};
+use std::fmt;
+
+#[cfg(feature = "gpu")]
+use softadapt::host::{self, AdapterChoice, Context};
+
+/// Weights in the precision of the path that computed them.
+#[derive(Debug)]
+pub(crate) enum Answer {
+    /// From the CPU or GPU path.
+    Single(Weights<f32>),
+    /// From the reference.
+    Double(Weights<f64>),
+}
+
+/// Why a path is not there or failed.
+#[derive(Debug)]
+pub(crate) enum BackendError {
+    /// The GPU was asked for, but the command was built without it.
+    #[cfg_attr(feature = "gpu", expect(dead_code, reason = "only without the feature"))]
+    NotBuilt,
+    /// The GPU path says so.
+    #[cfg(feature = "gpu")]
+    Gpu(Box<host::HostError>),
+    /// Slices that do not fit the plan: a fault of this program.
+    Batch(BatchError),
+}
+
+impl fmt::Display for BackendError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotBuilt => f.write_str("built without the feature `gpu`: use --backend cpu or rebuild with it"),
+            #[cfg(feature = "gpu")]
+            Self::Gpu(error) => write!(f, "{error} (--backend cpu needs no GPU)"),
+            Self::Batch(error) => error.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for BackendError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::NotBuilt => None,
+            #[cfg(feature = "gpu")]
+            Self::Gpu(error) => Some(error),
+            Self::Batch(error) => Some(error),
+        }
+    }
+}
+
+impl From<BatchError> for BackendError {
+    fn from(error: BatchError) -> Self {
+        Self::Batch(error)
+    }
+}
+
+/// A path in f32, opened once and used for any number of batches.
+#[derive(Debug)]
+pub(crate) enum Single {
+    Cpu,
+    #[cfg(feature = "gpu")]
+    Gpu(Box<Context>),
+}
+
+impl Single {
+    /// The GPU of this name, or the best adapter there is, software ones included.
+    ///
+    /// # Errors
+    /// No such adapter.
+    #[cfg(feature = "gpu")]
+    fn gpu(adapter: Option<&str>) -> Result<Self, BackendError> {
+        Self::open(&adapter.map_or(AdapterChoice::Any, |name| AdapterChoice::Named(name.to_owned())))
+    }
+
+    #[cfg(feature = "gpu")]
+    fn open(choice: &AdapterChoice) -> Result<Self, BackendError> {
+        match Context::new(choice) {
+            Ok(context) => Ok(Self::Gpu(Box::new(context))),
+            Err(error) => Err(BackendError::Gpu(Box::new(error))),
+        }
+    }
+
+    #[cfg(not(feature = "gpu"))]
+    fn gpu(_adapter: Option<&str>) -> Result<Self, BackendError> {
+        Err(BackendError::NotBuilt)
+    }
+
+    /// What `check` and `bench` compare for these options: `auto` is the CPU and the GPU, if there is one.
+    ///
+    /// # Errors
+    /// No such adapter, or options that contradict each other.
+    pub(crate) fn all(arguments: &BackendArguments) -> Result<Vec<Self>, Error> {
+        refuse_adapter(arguments)?;
+        let adapter = arguments.adapter.as_deref();
+        Ok(match arguments.backend {
+            BackendChoice::Reference => Vec::new(),
+            BackendChoice::Cpu => vec![Self::Cpu],
+            BackendChoice::Gpu => vec![Self::gpu(adapter)?],
+            BackendChoice::Auto if adapter.is_some() => vec![Self::Cpu, Self::gpu(adapter)?],
+            BackendChoice::Auto => std::iter::once(Self::Cpu).chain(Self::gpu(None).ok()).collect(),
+        })
+    }
+
+    /// Everything about a batch.
+    ///
+    /// # Errors
+    /// What the path says.
+    pub(crate) fn weigh(&self, plan: &Plan, batch: &Batch<'_, f32>) -> Result<Weights<f32>, BackendError> {
+        match self {
+            Self::Cpu => Ok(softadapt::cpu::weigh(plan, batch)?),
+            #[cfg(feature = "gpu")]
+            Self::Gpu(context) => context.weigh(plan, batch).map_err(|error| BackendError::Gpu(Box::new(error))),
+        }
+    }
+
+    /// The word for it on the command line.
+    pub(crate) fn name(&self) -> &'static str {
+        match self {
+            Self::Cpu => "cpu",
+            #[cfg(feature = "gpu")]
+            Self::Gpu(_) => "gpu",
+        }
+    }
+
+    /// The adapter's name, for a GPU.
+    pub(crate) fn adapter(&self) -> Option<&str> {
+        match self {
+            Self::Cpu => None,
+            #[cfg(feature = "gpu")]
+            Self::Gpu(context) => Some(&context.adapter().name),
+        }
+    }
+}
+
+/// What computes, in words.
+impl fmt::Display for Single {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Cpu => {
+                let threads = rayon::current_num_threads();
+                write!(f, "CPU path, {threads} thread{}", if threads == 1 { "" } else { "s" })
+            }
+            #[cfg(feature = "gpu")]
+            Self::Gpu(context) => write!(f, "GPU path, {}", context.adapter()),
+        }
+    }
+}
+
+/// The path of `weigh`.
+#[derive(Debug)]
+pub(crate) enum Backend {
+    Reference,
+    Single {
+        path: Single,
+        /// Why it is not the GPU, if that was left to the command.
+        no_gpu: Option<&'static str>,
+    },
+}
+
+impl Backend {
+    /// Opens what the options ask for.
+    ///
+    /// # Errors
+    /// No such adapter, or options that contradict each other.
+    pub(crate) fn open(arguments: &BackendArguments) -> Result<Self, Error> {
+        refuse_adapter(arguments)?;
+        let adapter = arguments.adapter.as_deref();
+        let asked = |path| Self::Single { path, no_gpu: None };
+        Ok(match arguments.backend {
+            BackendChoice::Reference => Self::Reference,
+            BackendChoice::Cpu => asked(Single::Cpu),
+            BackendChoice::Gpu => asked(Single::gpu(adapter)?),
+            // A named adapter is one that is wanted.
+            BackendChoice::Auto if adapter.is_some() => asked(Single::gpu(adapter)?),
+            BackendChoice::Auto => Self::hardware_or_cpu(),
+        })
+    }
+
+    #[cfg(feature = "gpu")]
+    fn hardware_or_cpu() -> Self {
+        match Single::open(&AdapterChoice::Hardware) {
+            Ok(path) => Self::Single { path, no_gpu: None },
+            Err(_) => Self::Single { path: Single::Cpu, no_gpu: Some("no GPU found") },
+        }
+    }
+
+    #[cfg(not(feature = "gpu"))]
+    fn hardware_or_cpu() -> Self {
+        Self::Single { path: Single::Cpu, no_gpu: Some("built without GPU support") }
+    }
+
+    /// Weights, slopes, means and status of a batch without betas and previous weights.
+    ///
+    /// # Errors
+    /// What the path says.
+    pub(crate) fn weigh(&self, plan: &Plan, losses: &[f64], points: &[u32]) -> Result<Answer, BackendError> {
+        match self {
+            Self::Reference => {
+                let batch = Batch { points: Some(points), ..Batch::new(losses) };
+                Ok(Answer::Double(reference::weigh(plan, &batch)?))
+            }
+            Self::Single { path, .. } => {
+                let losses: Vec<f32> = losses.iter().map(|&x| x as f32).collect();
+                let batch = Batch { points: Some(points), ..Batch::new(&losses) };
+                Ok(Answer::Single(path.weigh(plan, &batch)?))
+            }
+        }
+    }
+}
+
+/// What computes, for the summary.
+impl fmt::Display for Backend {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Reference => f.write_str("reference path, 64-bit, 1 thread"),
+            Self::Single { path, no_gpu: None } => path.fmt(f),
+            Self::Single { path, no_gpu: Some(reason) } => write!(f, "{reason}: {path}"),
+        }
+    }
+}
+
+/// An adapter for a path that uses none is a contradiction.
+fn refuse_adapter(arguments: &BackendArguments) -> Result<(), Error> {
+    let backend = match arguments.backend {
+        BackendChoice::Cpu => "cpu",
+        BackendChoice::Reference => "reference",
+        BackendChoice::Auto | BackendChoice::Gpu => return Ok(()),
+    };
+    match &arguments.adapter {
+        Some(adapter) => Err(Error::AdapterOfBackend { backend, adapter: adapter.clone() }),
+        None => Ok(()),
+    }
+}
+
+/// The adapters of this machine, a few lines each.
+///
+/// # Errors
+/// Built without GPU support.
+#[cfg(feature = "gpu")]
+pub(crate) fn describe_adapters() -> Result<Vec<String>, BackendError> {
+    Ok(host::adapters().iter().map(describe).collect())
+}
+
+#[cfg(not(feature = "gpu"))]
+pub(crate) fn describe_adapters() -> Result<Vec<String>, BackendError> {
+    Err(BackendError::NotBuilt)
+}
+
+#[cfg(feature = "gpu")]
+fn describe(adapter: &host::AdapterReport) -> String {
+    let mebibytes = |bytes: u64| format!("{} MiB", bytes >> 20);
+    let subgroups = match adapter.subgroup_sizes {
+        Some((least, most)) if least == most => format!("yes, {least} lanes"),
+        Some((least, most)) => format!("yes, {least} to {most} lanes"),
+        None => "no: portable kernels".to_owned(),
+    };
+    let role = if adapter.is_software { " (used by --backend gpu only)" } else { "" };
+    let rows = [
+        ("kind", format!("{}{role}", adapter.kind)),
+        ("backend", adapter.backend.clone()),
+        ("driver", adapter.driver.clone()),
+        ("largest binding", mebibytes(adapter.max_binding_bytes)),
+        ("largest buffer", mebibytes(adapter.max_buffer_bytes)),
+        ("storage buffers", format!("{} a stage", adapter.max_storage_buffers)),
+        (
+            "workgroup",
+            format!(
+                "{} invocations, {} bytes of memory",
+                adapter.max_workgroup_invocations, adapter.max_workgroup_bytes
+            ),
+        ),
+        ("subgroups", subgroups),
+        ("timestamps", if adapter.timestamps { "yes" } else { "no" }.to_owned()),
+    ];
+    let mut text = adapter.name.clone();
+    for (label, value) in rows {
+        text += &format!("\n  {label:<16}{value}");
+    }
+    text
+}

@@ -1,0 +1,240 @@
+//! `softadapt bench`: how long each path takes on this machine.
+
+use crate::args::{BackendChoice, BenchArguments, Variant};
+use crate::backend::{BackendError, Single};
+use crate::error::Error;
+use crate::output::Output;
+use crate::random::Random;
+use serde_json::json;
+use softadapt::{Batch, Plan, Shape, reference};
+use std::io::{self, Write};
+use std::time::{Duration, Instant};
+
+/// Shapes that are timed if none is given.
+const SHAPES: [[usize; 3]; 3] = [[1000, 3, 5], [100_000, 3, 5], [1_000_000, 3, 5]];
+/// Runs of which the median is taken: at least so many ...
+const RUNS: usize = 7;
+/// ... and more while they take no longer than this together, up to ...
+const ENOUGH: Duration = Duration::from_millis(500);
+/// ... so many.
+const MOST_RUNS: usize = 1001;
+/// Groups whose answers are checked against the reference.
+const SAMPLE: usize = 1000;
+
+/// Runs the command.
+///
+/// # Errors
+/// A shape that is none, no such adapter, a path that fails, or answers that are wrong.
+pub(crate) fn run(arguments: &BenchArguments) -> Result<(), Error> {
+    let shapes = arguments.shapes.iter().map(|text| parse_shape(text)).collect::<Result<Vec<[usize; 3]>, Error>>()?;
+    let shapes = if shapes.is_empty() { SHAPES.to_vec() } else { shapes };
+    let variants = if arguments.variants.is_empty() { &[Variant::Original] } else { &arguments.variants[..] };
+    let singles = Single::all(&arguments.backend)?;
+    let with_reference = matches!(arguments.backend.backend, BackendChoice::Auto | BackendChoice::Reference);
+    let mut header = !arguments.json;
+    for &[groups, components, window] in &shapes {
+        for &variant in variants {
+            let shape = Shape::new(groups, components, window).map_err(|error| Error::Shape {
+                text: format!("{groups},{components},{window}"),
+                reason: error.to_string(),
+            })?;
+            let plan = Plan::new(variant.config(), shape)?;
+            let losses = losses(&plan);
+            let mut timings = Vec::new();
+            if with_reference {
+                let losses: Vec<f64> = losses.iter().map(|&x| f64::from(x)).collect();
+                let time = median(|| Ok(drop(reference::weigh(&plan, &Batch::new(&losses))?)))?;
+                timings.push(Timing::new(&plan, variant, "reference", "reference", None, time));
+            }
+            for path in &singles {
+                check(path, &plan, &losses)?;
+                let time = median(|| path.weigh(&plan, &Batch::new(&losses)).map(drop))?;
+                // From host memory to host memory.
+                let name = if path.adapter().is_some() { "host" } else { path.name() };
+                timings.push(Timing::new(&plan, variant, path.name(), name, path.adapter(), time));
+            }
+            // Shape by shape, because the large ones take a while.
+            Output::Stdout.write(|out| {
+                for timing in &timings {
+                    if std::mem::take(&mut header) {
+                        Timing::write_header(out)?;
+                    }
+                    timing.write(out, arguments.json)?;
+                }
+                Ok(())
+            })?;
+        }
+    }
+    Ok(())
+}
+
+/// `G,N,W`.
+fn parse_shape(text: &str) -> Result<[usize; 3], Error> {
+    let fail = |reason: &str| Error::Shape { text: text.to_owned(), reason: reason.to_owned() };
+    let numbers: Result<Vec<usize>, _> = text.split([',', 'x']).map(|number| number.trim().parse()).collect();
+    match numbers.as_deref() {
+        Ok([0, ..]) => Err(fail("there is nothing to time without groups")),
+        Ok(&[groups, components, window]) => Ok([groups, components, window]),
+        _ => Err(fail("expected groups, components and window, such as 100000,3,5")),
+    }
+}
+
+/// Losses that fall, every value different.
+fn losses(plan: &Plan) -> Vec<f32> {
+    let mut random = Random::new(1);
+    let window = plan.shape().window();
+    let mut losses = Vec::with_capacity(plan.shape().losses_len());
+    // Row-major: one component after the other.
+    for _ in 0..plan.shape().rows() {
+        let (level, fall) = (random.between(0.5, 2.0), random.between(0.8, 1.0));
+        let mut loss = level;
+        for _ in 0..window {
+            losses.push((loss * random.between(0.98, 1.02)) as f32);
+            loss *= fall;
+        }
+    }
+    losses
+}
+
+/// Compares the first groups with the reference: the time of a wrong answer is of no interest.
+fn check(path: &Single, plan: &Plan, losses: &[f32]) -> Result<(), Error> {
+    let answer = path.weigh(plan, &Batch::new(losses))?;
+    let shape = plan.shape();
+    let groups = shape.groups().min(SAMPLE);
+    let sample = Shape::new(groups, shape.max_components(), shape.window())
+        .map_err(|error| Error::TooLarge { reason: error.to_string() })?;
+    let sample = plan.with_shape(sample)?;
+    let losses: Vec<f64> = losses[..sample.shape().losses_len()].iter().map(|&x| f64::from(x)).collect();
+    let exact = reference::weigh(&sample, &Batch::new(&losses)).map_err(BackendError::from)?;
+    let bounds = reference::error_bounds(&sample, &Batch::new(&losses)).map_err(BackendError::from)?;
+    let places = exact.weights.iter().zip(&bounds.weights).zip(&answer.weights);
+    // Written so that NaN is wrong too.
+    let wrong = places.filter(|((exact, bound), got)| !((f64::from(**got) - **exact).abs() <= **bound)).count();
+    if wrong == 0 { Ok(()) } else { Err(Error::Wrong { findings: wrong }) }
+}
+
+/// Median time of many runs, after one to warm up.
+fn median(mut run: impl FnMut() -> Result<(), BackendError>) -> Result<Duration, BackendError> {
+    run()?;
+    let start = Instant::now();
+    let mut times = Vec::new();
+    while times.len() < RUNS || (times.len() < MOST_RUNS && start.elapsed() < ENOUGH) {
+        let one = Instant::now();
+        run()?;
+        times.push(one.elapsed());
+    }
+    times.sort_unstable();
+    Ok(times[times.len() / 2])
+}
+
+/// One line of the result.
+#[derive(Debug)]
+struct Timing {
+    groups: usize,
+    components: usize,
+    window: usize,
+    variant: &'static str,
+    backend: &'static str,
+    path: &'static str,
+    adapter: Option<String>,
+    /// Losses read and weights written, 4 bytes each, whatever the path makes of them.
+    bytes: u64,
+    time: Duration,
+}
+
+impl Timing {
+    fn new(
+        plan: &Plan,
+        variant: Variant,
+        backend: &'static str,
+        path: &'static str,
+        adapter: Option<&str>,
+        time: Duration,
+    ) -> Self {
+        let shape = plan.shape();
+        Self {
+            groups: shape.groups(),
+            components: shape.max_components(),
+            window: shape.window(),
+            variant: variant.name(),
+            backend,
+            path,
+            adapter: adapter.map(str::to_owned),
+            bytes: 4 * (shape.losses_len() as u64 + shape.weights_len() as u64),
+            time,
+        }
+    }
+
+    fn ns_per_group(&self) -> f64 {
+        self.time.as_nanos() as f64 / self.groups as f64
+    }
+
+    fn gb_per_s(&self) -> f64 {
+        self.bytes as f64 / self.time.as_nanos().max(1) as f64
+    }
+
+    fn write_header(out: &mut dyn Write) -> io::Result<()> {
+        writeln!(
+            out,
+            "{:>9} {:>10} {:>6}  {:<13} {:<9} {:<9} {:>12} {:>9}  adapter",
+            "groups", "components", "window", "variant", "backend", "path", "ns per group", "GB per s"
+        )
+    }
+
+    fn write(&self, out: &mut dyn Write, as_json: bool) -> io::Result<()> {
+        let Self { groups, components, window, variant, backend, path, adapter, bytes, .. } = self;
+        if as_json {
+            let line = json!({
+                "groups": groups, "components": components, "window": window, "variant": variant,
+                "backend": backend, "path": path, "adapter": adapter, "ns_per_group": self.ns_per_group(),
+                "bytes": bytes, "gb_per_s": self.gb_per_s(),
+            });
+            return writeln!(out, "{line}");
+        }
+        writeln!(
+            out,
+            "{groups:>9} {components:>10} {window:>6}  {variant:<13} {backend:<9} {path:<9} {:>12.3} {:>9.3}  {}",
+            self.ns_per_group(),
+            self.gb_per_s(),
+            adapter.as_deref().unwrap_or("-")
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+    use super::*;
+
+    #[test]
+    fn shapes_are_three_numbers() {
+        assert_eq!(parse_shape("1000,3,5").unwrap(), [1000, 3, 5]);
+        assert_eq!(parse_shape(" 7, 3 ,5").unwrap(), [7, 3, 5]);
+        for text in ["", "1,2", "1,2,3,4", "a,b,c", "-1,2,3", "0,3,5", "1.5,2,3"] {
+            assert!(matches!(parse_shape(text), Err(Error::Shape { .. })), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_timing_is_per_group_and_counts_what_has_to_move() {
+        let plan = Plan::new(Variant::Original.config(), Shape::new(1000, 3, 5).unwrap()).unwrap();
+        let timing = Timing::new(&plan, Variant::Original, "cpu", "cpu", None, Duration::from_micros(36));
+        assert_eq!(timing.bytes, 1000 * 3 * 5 * 4 + 1000 * 3 * 4);
+        assert_eq!(timing.ns_per_group(), 36.0);
+        assert_eq!(timing.gb_per_s(), 2.0);
+    }
+
+    #[test]
+    fn the_median_is_of_enough_runs_and_errors_end_it() {
+        let mut runs = 0;
+        median(|| {
+            runs += 1;
+            std::thread::sleep(Duration::from_millis(100));
+            Ok(())
+        })
+        .unwrap();
+        assert_eq!(runs, RUNS + 1);
+        let error = softadapt::BatchError::Length { what: "losses", length: 1, needed: 2 };
+        assert!(median(|| Err(BackendError::Batch(error.clone()))).is_err());
+    }
+}

@@ -1,0 +1,129 @@
+//! Everything that ends the command early, and the exit status that goes with it.
+
+use crate::backend::BackendError;
+use crate::input::InputError;
+use softadapt::PlanError;
+use std::fmt;
+use std::io;
+use std::path::PathBuf;
+
+/// Why the command ends without having done its work.
+#[derive(Debug)]
+pub(crate) enum Error {
+    /// Options that contradict each other or the data.
+    Plan(PlanError),
+    /// A window outside the range that the library takes.
+    Window { reason: String },
+    /// An accuracy order for a slope that has none.
+    OrderOfSlope { slope: &'static str, order: u32 },
+    /// An adapter was named for a path that uses none.
+    AdapterOfBackend { backend: &'static str, adapter: String },
+    /// Standard input was named more than once.
+    StdinTwice,
+    /// A shape for `bench` that is none.
+    Shape { text: String, reason: String },
+    /// `check` with the reference as its only path.
+    NothingToCompare,
+    /// Bad data, or a source that cannot be read.
+    Input(InputError),
+    /// A run that is too large for the library.
+    Components { run: String, components: usize },
+    /// More data than can be addressed.
+    TooLarge { reason: String },
+    /// The output cannot be written.
+    Output { path: Option<PathBuf>, error: io::Error },
+    /// The path chosen is not there or failed.
+    Backend(BackendError),
+    /// `check` or `bench` found an answer that is wrong.
+    Wrong { findings: usize },
+}
+
+impl Error {
+    /// 2 for misuse, 1 for everything else.
+    pub(crate) fn exit_status(&self) -> u8 {
+        match self {
+            Self::Plan(_)
+            | Self::Window { .. }
+            | Self::OrderOfSlope { .. }
+            | Self::AdapterOfBackend { .. }
+            | Self::StdinTwice
+            | Self::Shape { .. }
+            | Self::NothingToCompare
+            | Self::Backend(BackendError::NotBuilt) => 2,
+            Self::Input(_)
+            | Self::Components { .. }
+            | Self::TooLarge { .. }
+            | Self::Output { .. }
+            | Self::Backend(_)
+            | Self::Wrong { .. } => 1,
+        }
+    }
+
+    /// Whether the reader of standard output has gone, as `head` does when it has seen enough: nobody to tell.
+    pub(crate) fn is_closed_pipe(&self) -> bool {
+        matches!(self, Self::Output { path: None, error } if error.kind() == io::ErrorKind::BrokenPipe)
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Plan(error) => error.fmt(f),
+            Self::Window { reason } => write!(f, "--window: {reason}"),
+            Self::TooLarge { reason } => f.write_str(reason),
+            Self::OrderOfSlope { slope, order } => {
+                write!(f, "--order {order} does not fit --slope {slope}, which has no order: leave one out")
+            }
+            Self::AdapterOfBackend { backend, adapter } => {
+                write!(f, "--adapter {adapter:?} does not fit --backend {backend}, which uses no GPU: leave one out")
+            }
+            Self::StdinTwice => f.write_str("`-` (standard input) can be given once only"),
+            Self::Shape { text, reason } => write!(f, "--shape {text}: {reason}"),
+            Self::NothingToCompare => {
+                f.write_str("--backend reference leaves nothing to compare it with: choose auto, gpu or cpu")
+            }
+            Self::Input(error) => error.fmt(f),
+            Self::Components { run, components } => write!(
+                f,
+                "run {run:?} has {components} components, at most {} are supported: split it into several runs",
+                softadapt::MAX_COMPONENTS
+            ),
+            Self::Output { path: Some(path), error } => write!(f, "{}: cannot be written: {error}", path.display()),
+            Self::Output { path: None, error } => write!(f, "standard output cannot be written: {error}"),
+            Self::Backend(error) => error.fmt(f),
+            Self::Wrong { findings } => {
+                write!(f, "{findings} answers are wrong on this machine: use --backend cpu or reference and report it")
+            }
+        }
+    }
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Plan(error) => Some(error),
+            Self::Input(error) => Some(error),
+            Self::Output { error, .. } => Some(error),
+            Self::Backend(error) => Some(error),
+            _ => None,
+        }
+    }
+}
+
+impl From<PlanError> for Error {
+    fn from(error: PlanError) -> Self {
+        Self::Plan(error)
+    }
+}
+
+impl From<InputError> for Error {
+    fn from(error: InputError) -> Self {
+        Self::Input(error)
+    }
+}
+
+impl From<BackendError> for Error {
+    fn from(error: BackendError) -> Self {
+        Self::Backend(error)
+    }
+}

@@ -1,0 +1,359 @@
+//! CSV in long form, `run,step,component,value`, and in wide form, `run,step,<component>...`, told apart by the header.
+//!
+//! Accepted beyond that: a UTF-8 byte order mark, CRLF line ends, blank lines, quoted fields, blanks around fields, other
+//! columns in long form. All columns of a wide form besides run and step are components.
+
+use super::ColumnNames;
+use super::error::{Fault, Problem, StepFault};
+use crate::runs::{ComponentId, Log, Place, RunId};
+use csv::{ByteRecord, Reader, ReaderBuilder, Terminator};
+use std::io::Read;
+
+/// Bytes read at once.
+const BUFFER: usize = 1 << 18;
+/// Integers up to here are exact as f64.
+const EXACT: f64 = (1u64 << 53) as f64;
+/// Characters of a bad field that a message shows.
+const SHOWN: usize = 40;
+
+/// Reads one source into `log`; `number` is its position among the sources.
+///
+/// # Errors
+/// The first thing that is wrong, with its line and column.
+pub(super) fn read(mut input: impl Read, number: usize, names: &ColumnNames, log: &mut Log) -> Result<(), Fault> {
+    let start = start(&mut input)?;
+    let mut lines = Lines::new(start.as_slice().chain(input));
+    let Some(line) = lines.next()? else { return Err(Problem::Empty.into()) };
+    let header = Header::new(&lines.record, names).map_err(|problem| Fault { line: Some(line), ..problem.into() })?;
+    let mut rows = Rows { header, number, run: None };
+    let components: Vec<(usize, ComponentId)> = match &rows.header.form {
+        Form::Long { .. } => Vec::new(),
+        Form::Wide { components } => components.iter().map(|&i| (i, log.component(&rows.header.names[i]))).collect(),
+    };
+    while let Some(line) = lines.next()? {
+        rows.add(&lines.record, line, &components, log)?;
+        log.rows += 1;
+    }
+    Ok(())
+}
+
+/// The first bytes, without a byte order mark.
+fn start(input: &mut impl Read) -> Result<Vec<u8>, Problem> {
+    let mut start = Vec::with_capacity(3);
+    input.take(3).read_to_end(&mut start).map_err(Problem::Read)?;
+    if start.starts_with(&[0xff, 0xfe]) || start.starts_with(&[0xfe, 0xff]) {
+        return Err(Problem::Utf16);
+    }
+    if start == [0xef, 0xbb, 0xbf] {
+        start.clear();
+    }
+    Ok(start)
+}
+
+/// Records with their line numbers.
+struct Lines<R> {
+    reader: Reader<R>,
+    record: ByteRecord,
+}
+
+impl<R: Read> Lines<R> {
+    /// The newline makes every record a terminated one, see [`Lines::next`].
+    fn new(input: R) -> Lines<std::io::Chain<R, &'static [u8]>> {
+        let reader = ReaderBuilder::new()
+            .has_headers(false)
+            .flexible(true)
+            .buffer_capacity(BUFFER)
+            // The default ends records at `\r` and counts lines at `\n`; carriage returns are trimmed from fields here.
+            .terminator(Terminator::Any(b'\n'))
+            .from_reader(input.chain(&b"\n"[..]));
+        Lines { reader, record: ByteRecord::new() }
+    }
+
+    /// Reads the next record that is not blank; its first line, from 1.
+    fn next(&mut self) -> Result<Option<u64>, Fault> {
+        loop {
+            let before = self.reader.position().line();
+            match self.reader.read_byte_record(&mut self.record) {
+                Ok(true) => {}
+                Ok(false) => return Ok(None),
+                Err(error) => {
+                    let problem = match error.into_kind() {
+                        csv::ErrorKind::Io(error) => Problem::Read(error),
+                        other => Problem::Read(std::io::Error::other(format!("{other:?}"))),
+                    };
+                    return Err(Fault { line: Some(before), ..problem.into() });
+                }
+            }
+            // The reader has passed blank lines, then the record's own: count back from its end.
+            let after = self.reader.position().line();
+            let own =
+                if after - before > 1 { self.record.as_slice().iter().filter(|&&b| b == b'\n').count() } else { 0 };
+            if !(self.record.len() == 1 && field(&self.record, 0).is_empty()) {
+                return Ok(Some(after.saturating_sub(own as u64 + 1)));
+            }
+        }
+    }
+}
+
+/// A field without blanks around it; empty if there is none.
+fn field(record: &ByteRecord, index: usize) -> &[u8] {
+    record.get(index).unwrap_or_default().trim_ascii()
+}
+
+/// What the columns are.
+#[derive(Debug)]
+struct Header {
+    names: Vec<String>,
+    run: usize,
+    step: usize,
+    form: Form,
+}
+
+#[derive(Debug)]
+enum Form {
+    Long { component: usize, value: usize },
+    Wide { components: Vec<usize> },
+}
+
+impl Header {
+    fn new(record: &ByteRecord, wanted: &ColumnNames) -> Result<Self, Problem> {
+        let mut names = Vec::with_capacity(record.len());
+        for index in 0..record.len() {
+            names.push(name(field(record, index))?.to_owned());
+        }
+        let find = |name: &str| -> Result<Option<usize>, Problem> {
+            let mut found = (0..names.len()).filter(|&i| names[i] == name);
+            match (found.next(), found.next()) {
+                (_, Some(_)) => Err(Problem::ColumnTwice { name: name.to_owned() }),
+                (first, None) => Ok(first),
+            }
+        };
+        let missing = |name: &str, option| Problem::NoColumn { name: name.to_owned(), option, header: names.clone() };
+        let require = |name: &Option<String>, usual: &str, option| {
+            let name = name.as_deref().unwrap_or(usual);
+            find(name)?.ok_or_else(|| missing(name, option))
+        };
+        let run = require(&wanted.run, "run", "--run-column")?;
+        let step = require(&wanted.step, "step", "--step-column")?;
+        // Without options a lone `value` is a component of that name; a lone `component` cannot be one, it holds names.
+        let long = wanted.component.is_some() || wanted.value.is_some() || find("component")?.is_some();
+        let form = if long {
+            Form::Long {
+                component: require(&wanted.component, "component", "--component-column")?,
+                value: require(&wanted.value, "value", "--value-column")?,
+            }
+        } else {
+            let components: Vec<usize> = (0..names.len()).filter(|&i| i != run && i != step).collect();
+            for &i in &components {
+                if names[i].is_empty() {
+                    return Err(Problem::UnnamedColumn { position: i + 1 });
+                }
+                find(&names[i])?;
+            }
+            if components.is_empty() {
+                return Err(Problem::NoComponents);
+            }
+            Form::Wide { components }
+        };
+        Ok(Self { names, run, step, form })
+    }
+}
+
+/// Turns records into values of a log.
+struct Rows {
+    header: Header,
+    number: usize,
+    /// The run of the row before: rows of a run mostly follow one another.
+    run: Option<(Vec<u8>, RunId)>,
+}
+
+impl Rows {
+    fn add(
+        &mut self,
+        record: &ByteRecord,
+        line: u64,
+        components: &[(usize, ComponentId)],
+        log: &mut Log,
+    ) -> Result<(), Fault> {
+        let header = &self.header;
+        let fault = |index: usize, problem: Problem| Fault {
+            line: Some(line),
+            column: Some(header.names[index].clone()),
+            problem: Box::new(problem),
+        };
+        if record.len() != header.names.len() {
+            let problem = Problem::Fields { fields: record.len(), columns: header.names.len() };
+            return Err(Fault { line: Some(line), ..problem.into() });
+        }
+        let place = Place::new(self.number, line);
+        let text = field(record, header.step);
+        let step =
+            step(text).map_err(|reason| fault(header.step, Problem::Step { text: shown(text), fault: reason }))?;
+        let named = |index: usize| match name(field(record, index)) {
+            Ok("") => Err(fault(index, Problem::EmptyName)),
+            Ok(name) => Ok(name),
+            Err(problem) => Err(fault(index, problem)),
+        };
+        let value = |index: usize| {
+            let text = field(record, index);
+            number(text).ok_or_else(|| fault(index, Problem::NotANumber { text: shown(text) }))
+        };
+        let bytes = field(record, header.run);
+        let run = match &self.run {
+            Some((last, id)) if last == bytes => *id,
+            _ => {
+                let id = log.run(named(header.run)?);
+                self.run = Some((bytes.to_vec(), id));
+                id
+            }
+        };
+        match header.form {
+            Form::Long { component, value: column } => {
+                let value = value(column)?;
+                let component = log.component(named(component)?);
+                log.push(run, component, step, value, place, true);
+            }
+            Form::Wide { .. } => {
+                for &(index, component) in components {
+                    let filled = !field(record, index).is_empty();
+                    log.push(run, component, step, value(index)?, place, filled);
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A name as text.
+fn name(bytes: &[u8]) -> Result<&str, Problem> {
+    std::str::from_utf8(bytes).map_err(|_| Problem::NotUtf8 { text: shown(bytes) })
+}
+
+/// A loss; an empty field is a missing one. Rust's own spellings: decimals with or without exponent, `nan`, `inf` and
+/// `infinity` in any case and with either sign.
+fn number(bytes: &[u8]) -> Option<f64> {
+    if bytes.is_empty() {
+        return Some(f64::NAN);
+    }
+    std::str::from_utf8(bytes).ok()?.parse().ok()
+}
+
+/// A step: an integer, also written `3.0` or `1e3`.
+fn step(bytes: &[u8]) -> Result<i64, StepFault> {
+    if bytes.is_empty() {
+        return Err(StepFault::Empty);
+    }
+    let text = std::str::from_utf8(bytes).map_err(|_| StepFault::NotANumber)?;
+    if let Ok(step) = text.parse() {
+        return Ok(step);
+    }
+    match text.parse::<f64>() {
+        Ok(step) if step.is_finite() && step.fract() != 0.0 => Err(StepFault::Fraction),
+        Ok(step) if step.abs() <= EXACT => Ok(step as i64),
+        // Finite, or a finite decimal beyond f64: not the words inf and nan.
+        Ok(_) if bytes.iter().any(u8::is_ascii_digit) => Err(StepFault::OutOfRange),
+        _ => Err(StepFault::NotANumber),
+    }
+}
+
+/// The start of a bad field, for a message of one line.
+fn shown(bytes: &[u8]) -> String {
+    let text = String::from_utf8_lossy(bytes);
+    let mut start: String = text.chars().take(SHOWN).collect();
+    if start.len() < text.len() {
+        start.push('…');
+    }
+    start
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+    use super::*;
+    use crate::runs::{OnDuplicate, Runs};
+
+    fn log(text: &[u8]) -> Result<Log, Fault> {
+        let mut log = Log::default();
+        read(text, 0, &ColumnNames::default(), &mut log).map(|()| log)
+    }
+
+    fn runs(text: &[u8]) -> Runs {
+        log(text).unwrap().into_runs(2, OnDuplicate::Error).unwrap()
+    }
+
+    #[test]
+    fn numbers_are_rusts_and_empty_fields_missing() {
+        for (text, value) in
+            [("1", 1.0), ("-2.5e-3", -2.5e-3), (".5", 0.5), ("+7.", 7.0), ("0.1", 0.1), ("1e999", f64::INFINITY)]
+        {
+            assert_eq!(number(text.as_bytes()), Some(value), "{text}");
+        }
+        for text in ["inf", "Infinity", "-inf", "NaN", "nan", "-nan", ""] {
+            assert!(number(text.as_bytes()).is_some_and(|x| !x.is_finite()), "{text}");
+        }
+        for text in ["abc", "1,5", "1_000", "0x10", "1 2", "--1", "1e", "null", "\u{0}", "１"] {
+            assert_eq!(number(text.as_bytes()), None, "{text}");
+        }
+        assert_eq!(number(b"\xff"), None);
+    }
+
+    #[test]
+    fn steps_are_integers_in_any_spelling() {
+        for (text, value) in
+            [("3", 3), ("3.0", 3), ("-4", -4), ("1e3", 1000), ("+2", 2), ("9223372036854775807", i64::MAX)]
+        {
+            assert_eq!(step(text.as_bytes()), Ok(value), "{text}");
+        }
+        for (text, fault) in [
+            ("", StepFault::Empty),
+            ("2.5", StepFault::Fraction),
+            ("1e-3", StepFault::Fraction),
+            ("epoch 3", StepFault::NotANumber),
+            ("nan", StepFault::NotANumber),
+            ("inf", StepFault::NotANumber),
+            ("9223372036854775808", StepFault::OutOfRange),
+            ("-9223372036854775809", StepFault::OutOfRange),
+            ("9007199254740994.0", StepFault::OutOfRange),
+            ("1e400", StepFault::OutOfRange),
+        ] {
+            assert_eq!(step(text.as_bytes()), Err(fault), "{text}");
+        }
+    }
+
+    #[test]
+    fn forms_line_ends_marks_and_blanks_do_not_matter() {
+        let long = runs(b"run,step,component,value\nr,0,a,1\nr,0,b,2\nr,1,a,3\nr,1,b,\n");
+        let expected = [1.0, 3.0, 2.0, f64::NAN];
+        let equal = |runs: &Runs| {
+            runs.losses().iter().zip(&expected).all(|(a, b)| a == b || (a.is_nan() && b.is_nan()))
+                && runs.components(0).eq(["a", "b"])
+        };
+        assert!(equal(&long));
+        for text in [
+            &b"run,step,a,b\nr,0,1,2\nr,1,3,\n"[..],
+            b"\xef\xbb\xbfrun,step,a,b\r\nr,0,1,2\r\nr,1,3,\r\n",
+            b"\xef\xbb\xbf\"run\",\"step\",\"a\",\"b\"\r\n\"r\",\"0\",\"1\",\"2\"\r\n\"r\",\"1\",\"3\",\"\"",
+            b"\n\n run , step,a , b\n\nr,0, 1,2\n\n\nr ,1,3,nan",
+            b"b,step,a,run\n2,0,1,r\n,1,3,r\n",
+        ] {
+            // The last has its components the other way round.
+            let runs = runs(text);
+            let swapped = runs.components(0).eq(["b", "a"]) && runs.losses()[..1] == [2.0];
+            assert!(equal(&runs) || swapped, "{}", String::from_utf8_lossy(text));
+        }
+    }
+
+    #[test]
+    fn lines_are_counted_over_blanks_quotes_and_both_line_ends() {
+        let line = |text: &[u8]| log(text).map(|_| ()).unwrap_err().line;
+        assert_eq!(line(b"run,step,a\nr,0,x\n"), Some(2));
+        assert_eq!(line(b"run,step,a\nr,0,x"), Some(2));
+        assert_eq!(line(b"run,step,a\r\nr,0,1\r\nr,1,x\r\n"), Some(3));
+        assert_eq!(line(b"\r\n\r\nrun,step,a\r\n\r\n\r\nr,0,1\r\n\r\nr,1,x"), Some(8));
+        assert_eq!(line(b"\n\nrun,step,a\n\n\nr,0,1\n\nr,1,x"), Some(8));
+        // A record is where it starts.
+        assert_eq!(line(b"run,step,a\n\"r\n\ns\",0,1\n\nr,1,x\n"), Some(6));
+        assert_eq!(line(b"run,step,a\n\n\"r\n\ns\",0,x\n"), Some(3));
+        assert_eq!(line(b"run,step\n"), Some(1));
+    }
+}

@@ -1,0 +1,246 @@
+//! Weights as CSV or JSON Lines, to standard output or into a file that appears complete or not at all.
+
+use crate::args::Format;
+use crate::error::Error;
+use crate::runs::Runs;
+use softadapt::Weights;
+use std::fmt;
+use std::fs;
+use std::io::{self, BufWriter, Write};
+use std::path::{Path, PathBuf};
+
+/// A number that prints in few digits and reads back as itself.
+pub(crate) trait Number: Copy + fmt::Display + fmt::LowerExp {
+    /// Whether it is neither NaN nor infinite.
+    fn is_number(self) -> bool;
+}
+
+impl Number for f32 {
+    fn is_number(self) -> bool {
+        self.is_finite()
+    }
+}
+
+impl Number for f64 {
+    fn is_number(self) -> bool {
+        self.is_finite()
+    }
+}
+
+/// Shortest decimal that reads back as the same number; `nan`, `inf` and `-inf` in words.
+#[derive(Clone, Copy, Debug)]
+struct Shortest<T>(T);
+
+impl<T: Number> fmt::Display for Shortest<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Rust prints the fewest digits that identify the number, in both forms.
+        let plain = self.0.to_string();
+        let scientific = format!("{:e}", self.0);
+        match (self.0.is_number(), plain.as_str()) {
+            (false, "NaN") => f.write_str("nan"),
+            (true, _) if scientific.len() < plain.len() => f.write_str(&scientific),
+            _ => f.write_str(&plain),
+        }
+    }
+}
+
+/// Writes one line a component, run after run.
+///
+/// # Errors
+/// What the writer says.
+pub(crate) fn write_weights<T: Number>(
+    out: &mut dyn Write,
+    format: Format,
+    runs: &Runs,
+    weights: &Weights<T>,
+) -> io::Result<()> {
+    match format {
+        Format::Csv => write_csv(out, runs, weights),
+        Format::Json => write_json(out, runs, weights),
+    }
+}
+
+/// Weight, slope, mean loss and name of every component: the rows of a ragged row-major shape follow one another.
+fn rows<'a, T: Copy>(runs: &'a Runs, weights: &'a Weights<T>) -> impl Iterator<Item = (usize, &'a str, [T; 3])> {
+    (0..runs.len())
+        .flat_map(|run| runs.components(run).map(move |component| (run, component)))
+        .zip(weights.weights.iter().zip(&weights.slopes).zip(&weights.means))
+        .map(|((run, component), ((&weight, &slope), &mean))| (run, component, [weight, slope, mean]))
+}
+
+fn write_csv<T: Number>(out: &mut dyn Write, runs: &Runs, weights: &Weights<T>) -> io::Result<()> {
+    let mut csv = csv::Writer::from_writer(out);
+    csv.write_record(["run", "component", "weight", "slope", "mean_loss", "status"])?;
+    for (run, component, numbers) in rows(runs, weights) {
+        let [weight, slope, mean] = numbers.map(|x| Shortest(x).to_string());
+        csv.write_record([runs.name(run), component, &weight, &slope, &mean, &weights.status[run].to_string()])?;
+    }
+    csv.flush()
+}
+
+fn write_json<T: Number>(out: &mut dyn Write, runs: &Runs, weights: &Weights<T>) -> io::Result<()> {
+    for (run, component, numbers) in rows(runs, weights) {
+        // JSON has no word for them.
+        let number = |x: T| if x.is_number() { Shortest(x).to_string() } else { "null".to_owned() };
+        let [weight, slope, mean] = numbers.map(number);
+        out.write_all(b"{\"run\":")?;
+        serde_json::to_writer(&mut *out, runs.name(run))?;
+        out.write_all(b",\"component\":")?;
+        serde_json::to_writer(&mut *out, component)?;
+        let status = weights.status[run];
+        writeln!(out, ",\"weight\":{weight},\"slope\":{slope},\"mean_loss\":{mean},\"status\":\"{status}\"}}")?;
+    }
+    Ok(())
+}
+
+/// Where an output goes.
+#[derive(Debug)]
+pub(crate) enum Output {
+    Stdout,
+    /// A regular file: written under another name beside it, then renamed.
+    File {
+        path: PathBuf,
+        folder: PathBuf,
+    },
+    /// Something that cannot be replaced by a file, such as a pipe or a terminal.
+    Device(PathBuf),
+}
+
+impl Output {
+    /// Checks what can be checked before any work is done.
+    ///
+    /// # Errors
+    /// A path that is a directory or lies in none.
+    pub(crate) fn new(path: Option<&Path>) -> Result<Self, Error> {
+        let Some(path) = path.filter(|path| path.as_os_str() != "-") else { return Ok(Self::Stdout) };
+        let fail = |error| Error::Output { path: Some(path.to_path_buf()), error };
+        // A link stays a link: what it points to is replaced.
+        let path = fs::canonicalize(path).unwrap_or_else(|_| path.to_path_buf());
+        match fs::metadata(&path) {
+            Ok(data) if data.is_dir() => return Err(fail(io::ErrorKind::IsADirectory.into())),
+            Ok(data) if !data.is_file() => return Ok(Self::Device(path)),
+            _ => {}
+        }
+        let folder = match path.parent() {
+            Some(folder) if !folder.as_os_str().is_empty() => folder.to_path_buf(),
+            _ => PathBuf::from("."),
+        };
+        if !fs::metadata(&folder).map_err(fail)?.is_dir() {
+            return Err(fail(io::ErrorKind::NotADirectory.into()));
+        }
+        Ok(Self::File { path, folder })
+    }
+
+    /// Lets `write` write everything, then gives it its final name.
+    ///
+    /// # Errors
+    /// Any error of writing; a file of the final name is as it was before.
+    pub(crate) fn write(&self, write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> Result<(), Error> {
+        match self {
+            Self::Stdout => {
+                let mut out = BufWriter::new(io::stdout().lock());
+                write(&mut out).and_then(|()| out.flush()).map_err(|error| Error::Output { path: None, error })
+            }
+            Self::Device(path) => fs::OpenOptions::new()
+                .write(true)
+                .open(path)
+                .and_then(|file| {
+                    let mut out = BufWriter::new(file);
+                    write(&mut out)?;
+                    out.flush()
+                })
+                .map_err(|error| Error::Output { path: Some(path.clone()), error }),
+            Self::File { path, folder } => {
+                replace(path, folder, write).map_err(|error| Error::Output { path: Some(path.clone()), error })
+            }
+        }
+    }
+}
+
+fn replace(path: &Path, folder: &Path, write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> io::Result<()> {
+    let mut builder = tempfile::Builder::new();
+    builder.prefix(".softadapt-");
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        // A temporary file is private, a result as public as any other new file.
+        builder.permissions(fs::Permissions::from_mode(0o666));
+    }
+    // Removed when it goes out of scope, unless it was renamed.
+    let mut file = builder.tempfile_in(folder)?;
+    if let Ok(data) = fs::metadata(path) {
+        file.as_file().set_permissions(data.permissions())?;
+    }
+    let mut out = BufWriter::new(&mut file);
+    write(&mut out)?;
+    out.flush()?;
+    drop(out);
+    file.as_file().sync_all()?;
+    file.persist(path).map(drop).map_err(|error| error.error)
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+    use super::*;
+
+    #[test]
+    fn numbers_are_short_and_read_back_as_themselves() {
+        for (number, text) in [
+            (0.0f32, "0"),
+            (1.0, "1"),
+            (0.1, "0.1"),
+            (1.0 / 3.0, "0.33333334"),
+            (1e-10, "1e-10"),
+            (3.0e38, "3e38"),
+            (16_777_216.0, "16777216"),
+            (-0.001, "-1e-3"),
+            (0.25, "0.25"),
+            (f32::NAN, "nan"),
+            (-f32::NAN, "nan"),
+            (f32::INFINITY, "inf"),
+            (f32::NEG_INFINITY, "-inf"),
+        ] {
+            assert_eq!(Shortest(number).to_string(), text);
+        }
+        assert_eq!(Shortest(0.1f64 + 0.2).to_string(), "0.30000000000000004");
+        for number in [f64::MIN_POSITIVE, 5e-324, f64::MAX, -1.0 / 3.0, 123_456.789] {
+            assert_eq!(Shortest(number).to_string().parse::<f64>().unwrap(), number);
+        }
+    }
+
+    #[test]
+    fn a_failed_write_leaves_the_old_file_and_nothing_else() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("weights.csv");
+        fs::write(&path, "old").unwrap();
+        let output = Output::new(Some(&path)).unwrap();
+        let failed = output.write(|out| {
+            out.write_all(b"half")?;
+            Err(io::Error::other("disk on fire"))
+        });
+        assert!(failed.unwrap_err().to_string().ends_with("weights.csv: cannot be written: disk on fire"));
+        assert_eq!(fs::read_to_string(&path).unwrap(), "old");
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+        output.write(|out| out.write_all(b"new")).unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), "new");
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn links_permissions_and_devices_stay_what_they_are() {
+        use std::os::unix::fs::{PermissionsExt, symlink};
+        let folder = tempfile::tempdir().unwrap();
+        let (path, link) = (folder.path().join("a"), folder.path().join("b"));
+        fs::write(&path, "old").unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap();
+        symlink(&path, &link).unwrap();
+        Output::new(Some(&link)).unwrap().write(|out| out.write_all(b"new")).unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), "new");
+        assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o640);
+        Output::new(Some(Path::new("/dev/null"))).unwrap().write(|out| out.write_all(b"new")).unwrap();
+        assert!(!fs::metadata("/dev/null").unwrap().is_file());
+    }
+}

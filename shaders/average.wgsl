@@ -1,0 +1,53 @@
+// Stage `average`: mean loss over the newest `mean_points` points of each row (or as many as the group has), in units of
+// the loss. Entry point: losses -> means, NaN where a point is not finite or the sum overflows.
+
+struct AverageSum {
+    total: f32,
+    partial: f32,
+    // Largest magnitude so far, as bits.
+    magnitude: u32,
+    // Points that count, and the first of them.
+    count: u32,
+    first: u32,
+}
+
+fn average_start(points: u32) -> AverageSum {
+    let count = min(points, params.mean_points);
+    return AverageSum(0.0, 0.0, 0u, count, params.window - count);
+}
+
+fn average_take(row: ptr<function, Row>, time: u32, bits: u32) {
+    if time < (*row).average.first {
+        return;
+    }
+    (*row).average.partial += bitcast<f32>(bits);
+    if (time - (*row).average.first) % POINTS_PER_SUM == POINTS_PER_SUM - 1u {
+        (*row).average.total += (*row).average.partial;
+        (*row).average.partial = 0.0;
+    }
+    (*row).average.magnitude = max((*row).average.magnitude, bits & MAGNITUDE_BITS);
+}
+
+fn average_bits(sum: AverageSum) -> u32 {
+    if sum.magnitude >= EXPONENT_BITS || sum.count == 0u {
+        return NAN_BITS;
+    }
+    let bits = finite_or_nan_bits((sum.total + sum.partial) / f32(sum.count));
+    // Losses so small that their mean is subnormal are small, but not zero: where the device flushes subnormals, the
+    // mean counts as the smallest normal number. 0x06800000 is 2^-114, 4096 times the smallest normal.
+    if (bits & EXPONENT_BITS) == 0u && sum.magnitude != 0u && sum.magnitude < 0x06800000u {
+        return (bits & ~MAGNITUDE_BITS) | SMALLEST_NORMAL_BITS;
+    }
+    return bits;
+}
+
+@compute @workgroup_size(WORKGROUP)
+fn average_stage(invocation: Invocation) {
+    let lane = lane_of(invocation);
+    for (var round = 0u; round < params.slots; round += 1u) {
+        let row = read_row(lane, round);
+        if owns(lane, round) {
+            means[weight_place(lane, round)] = average_bits(row.average);
+        }
+    }
+}

@@ -1,0 +1,17 @@
+// Every group has the same number of components.
+fn group_components(group: u32) -> u32 {
+    return params.components;
+}
+
+fn group_losses(group: u32) -> u32 {
+    return group * params.loss_group;
+}
+
+fn group_weights(group: u32) -> u32 {
+    return group * params.weight_group;
+}
+
+// Rows before this group's; `group` may be the number of groups.
+fn group_row(group: u32) -> u32 {
+    return group * params.components;
+}

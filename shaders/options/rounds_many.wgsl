@@ -1,0 +1,2 @@
+// Lanes own up to 16 components of a large group; their private arrays cost little beside the windows read for them.
+const SLOTS: u32 = 16u;

@@ -1,0 +1,76 @@
+// Who owns what. A team of TEAM lanes shares one group; the lane of slot k owns the components k, k + TEAM, ... of it,
+// at most SLOTS of them, in private arrays. A workgroup holds WORKGROUP / TEAM groups.
+//
+// The order in which a team adds up depends on nothing but the group's own number of components: each lane its own
+// components in order, then lane k and lane k + TEAM / 2, and so on by halves. Lanes without a component add zeros. So
+// a group's result has the same bits alone, in any batch, at any position, uniform or ragged.
+
+struct Lane {
+    // Place in the workgroup, and place in the team.
+    index: u32,
+    slot: u32,
+    // The group, whether there is one, and its number of components.
+    group: u32,
+    exists: bool,
+    components: u32,
+    // First words of the group's losses and weights.
+    losses: u32,
+    weights: u32,
+    // The first group of the workgroup.
+    first_group: u32,
+}
+
+fn lane_of(invocation: Invocation) -> Lane {
+    var lane: Lane;
+    let groups_here = WORKGROUP / TEAM;
+    let workgroup = invocation.workgroup.y * params.workgroups_x + invocation.workgroup.x;
+    lane.index = lane_index(invocation);
+    lane.first_group = workgroup * groups_here;
+    if GROUPS_INNERMOST {
+        lane.slot = lane.index / groups_here;
+        lane.group = lane.first_group + lane.index % groups_here;
+    } else {
+        lane.slot = lane.index % TEAM;
+        lane.group = lane.first_group + lane.index / TEAM;
+    }
+    lane.exists = lane.group < params.groups;
+    // Lanes without a group look at the last one's place and never write.
+    let group = min(lane.group, params.groups - 1u);
+    lane.components = group_components(group);
+    lane.losses = group_losses(group);
+    lane.weights = group_weights(group);
+    return lane;
+}
+
+// The component that a lane owns in round `round`, and whether the group has it.
+fn component_of(lane: Lane, round: u32) -> u32 {
+    return lane.slot + round * TEAM;
+}
+
+fn owns(lane: Lane, round: u32) -> bool {
+    return lane.exists && component_of(lane, round) < lane.components;
+}
+
+fn weight_place(lane: Lane, round: u32) -> u32 {
+    return lane.weights + component_of(lane, round) * params.weight_component;
+}
+
+// Distance in the workgroup between neighbouring slots of a team.
+fn slot_distance() -> u32 {
+    return select(1u, WORKGROUP / TEAM, GROUPS_INNERMOST);
+}
+
+// What a lane knows of its components: score (a slope until it is normalised) and mean loss, as words; NaN_BITS marks
+// a component that is not finite.
+var<private> row_score: array<u32, SLOTS>;
+var<private> row_mean: array<u32, SLOTS>;
+// The softmax's terms.
+var<private> row_term: array<Wide, SLOTS>;
+// Flags of the group so far.
+var<private> group_flags: u32;
+
+// Whether a component of this group takes part in sums and maxima.
+fn counts(lane: Lane, round: u32) -> bool {
+    return owns(lane, round) && is_finite_bits(row_score[round])
+        && (!LOSS_WEIGHTED || is_finite_bits(row_mean[round]));
+}

@@ -1,0 +1,211 @@
+//! Errors of the device half. No wgpu type appears in them, so that they stay the same across wgpu's major versions.
+
+use super::slots::Slot;
+use std::fmt;
+
+/// Why a kernel cannot be made, or a device does not do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum KernelError {
+    /// The device allows less than the plan needs.
+    Limit {
+        /// wgpu's name of the limit.
+        limit: &'static str,
+        /// What the device allows.
+        allowed: u64,
+        /// What the plan needs.
+        needed: u64,
+    },
+    /// The batch has more workgroups than a dispatch can have.
+    TooManyGroups {
+        /// Groups of the batch.
+        groups: usize,
+    },
+    /// wgpu reported an error.
+    Device(DeviceError),
+}
+
+impl fmt::Display for KernelError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Limit { limit, allowed, needed } => write!(
+                f,
+                "the plan needs {limit} of {needed}, the device was made with {allowed}: request a higher limit or split the batch"
+            ),
+            Self::TooManyGroups { groups } => {
+                write!(f, "{groups} groups need more workgroups than one dispatch can have: split the batch")
+            }
+            Self::Device(error) => error.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for KernelError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Device(error) => Some(error),
+            _ => None,
+        }
+    }
+}
+
+impl From<DeviceError> for KernelError {
+    fn from(error: DeviceError) -> Self {
+        Self::Device(error)
+    }
+}
+
+/// What wgpu reported of a device.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum DeviceError {
+    /// No memory for a buffer or pipeline. The device lives on after a buffer, and is lost after a pipeline.
+    OutOfMemory {
+        /// wgpu's words.
+        message: String,
+    },
+    /// A call that wgpu's validation refused, such as a buffer of another device.
+    Validation {
+        /// wgpu's words.
+        message: String,
+    },
+    /// A failure inside wgpu or the driver.
+    Internal {
+        /// wgpu's words.
+        message: String,
+    },
+    /// The device is lost; nothing on it can be used any more. Make a new one.
+    Lost,
+}
+
+impl fmt::Display for DeviceError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::OutOfMemory { message } => write!(f, "out of device memory ({message}): use smaller batches"),
+            Self::Validation { message } => write!(f, "wgpu refused a call: {message}"),
+            Self::Internal { message } => write!(f, "the GPU driver failed: {message}"),
+            Self::Lost => write!(f, "the GPU device is lost: make a new device and start over on it"),
+        }
+    }
+}
+
+impl std::error::Error for DeviceError {}
+
+impl From<wgpu::Error> for DeviceError {
+    fn from(error: wgpu::Error) -> Self {
+        match error {
+            wgpu::Error::OutOfMemory { source } => Self::OutOfMemory { message: source.to_string() },
+            wgpu::Error::Validation { description, .. } => Self::Validation { message: description },
+            wgpu::Error::Internal { description, .. } => Self::Internal { message: description },
+        }
+    }
+}
+
+/// Why buffers cannot be bound to a kernel.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum BindError {
+    /// The kernel needs a buffer that was not given.
+    Missing {
+        /// Which.
+        slot: Slot,
+    },
+    /// A buffer was given that the kernel was not made for.
+    Unexpected {
+        /// Which.
+        slot: Slot,
+    },
+    /// The buffer was created without a usage that the kernel needs.
+    Usage {
+        /// Which.
+        slot: Slot,
+        /// wgpu's name of the usage.
+        needed: &'static str,
+    },
+    /// The range's offset is not a multiple of the device's storage offset alignment.
+    Alignment {
+        /// Which.
+        slot: Slot,
+        /// Bytes from the start of the buffer.
+        offset: u64,
+        /// Bytes.
+        alignment: u32,
+    },
+    /// The range's size is not a multiple of 4.
+    Size {
+        /// Which.
+        slot: Slot,
+        /// Bytes.
+        size: u64,
+    },
+    /// The range, or what the buffer has left of it, is too small.
+    TooSmall {
+        /// Which.
+        slot: Slot,
+        /// Bytes that there are.
+        available: u64,
+        /// Bytes that the plan needs.
+        needed: u64,
+    },
+    /// An output overlaps another range in the same buffer.
+    Overlap {
+        /// The output.
+        output: Slot,
+        /// The other.
+        other: Slot,
+        /// First byte that both cover.
+        from: u64,
+        /// End of what both cover.
+        to: u64,
+    },
+    /// The kernel could not be finished for buffers that inputs and outputs share, or does not fit the device.
+    Kernel(KernelError),
+}
+
+impl fmt::Display for BindError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Missing { slot } => write!(f, "no buffer was given for `{slot}`"),
+            Self::Unexpected { slot } => {
+                write!(f, "a buffer was given for `{slot}`, which this kernel does not use: change its options")
+            }
+            Self::Usage { slot, needed } => {
+                write!(f, "the buffer for `{slot}` was created without {needed}: add it to its usages")
+            }
+            Self::Alignment { slot, offset, alignment } => write!(
+                f,
+                "`{slot}` starts at byte {offset}, which is not a multiple of the device's storage offset alignment {alignment}"
+            ),
+            Self::Size { slot, size } => write!(f, "the range for `{slot}` has {size} bytes, not a multiple of 4"),
+            Self::TooSmall { slot, available, needed } => {
+                write!(f, "the range for `{slot}` has {available} bytes, the plan needs {needed}")
+            }
+            Self::Overlap { output, other, from, to } => write!(
+                f,
+                "`{output}` is written and overlaps `{other}` in bytes {from}..{to} of their buffer: use disjoint ranges"
+            ),
+            Self::Kernel(error) => error.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for BindError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Kernel(error) => Some(error),
+            _ => None,
+        }
+    }
+}
+
+impl From<KernelError> for BindError {
+    fn from(error: KernelError) -> Self {
+        Self::Kernel(error)
+    }
+}
+
+impl From<DeviceError> for BindError {
+    fn from(error: DeviceError) -> Self {
+        Self::Kernel(KernelError::Device(error))
+    }
+}

@@ -1,0 +1,202 @@
+//! One chunk's way to the device and back.
+
+use super::chunks::Chunk;
+use super::context::{Context, copy_status};
+use super::error::HostError;
+use crate::batch::{Batch, Outputs};
+use crate::gpu::device::scoped;
+use crate::gpu::{Bindings, DeviceError, KernelOptions, Slot, Stage};
+use crate::shape::Shape;
+use futures_intrusive::channel::shared::{OneshotReceiver, oneshot_channel};
+use std::collections::HashMap;
+use wgpu::BufferUsages;
+
+/// The buffers of one chunk, kept for the next one that is no larger.
+#[derive(Debug, Default)]
+pub(super) struct Transfer {
+    buffers: HashMap<&'static str, wgpu::Buffer>,
+}
+
+/// A part of the read-back buffer.
+#[derive(Clone, Copy, Debug)]
+struct Part {
+    slot: Slot,
+    start: u64,
+    bytes: u64,
+}
+
+/// A chunk that was submitted.
+pub(super) struct InFlight {
+    transfer: Transfer,
+    chunk: Chunk,
+    parts: Vec<Part>,
+    mapped: OneshotReceiver<Result<(), wgpu::BufferAsyncError>>,
+}
+
+/// The read-back buffer's key.
+const READ_BACK: &str = "read back";
+
+impl Transfer {
+    /// A buffer of at least `bytes`: the one at hand, or a new one.
+    fn buffer(
+        &mut self,
+        context: &Context,
+        name: &'static str,
+        bytes: u64,
+        usage: BufferUsages,
+    ) -> Result<wgpu::Buffer, DeviceError> {
+        if let Some(buffer) = self.buffers.get(name).filter(|buffer| buffer.size() >= bytes) {
+            return Ok(buffer.clone());
+        }
+        let buffer = scoped(&context.device, || {
+            context.device.create_buffer(&wgpu::BufferDescriptor {
+                label: Some(name),
+                size: bytes,
+                usage,
+                mapped_at_creation: false,
+            })
+        })?;
+        self.buffers.insert(name, buffer.clone());
+        Ok(buffer)
+    }
+
+    /// Uploads a chunk, records its kernels and the way back, submits. Does not wait.
+    ///
+    /// `details`: slopes and means are wanted too, so the staged kernels run; otherwise the fused one.
+    pub(super) fn start(
+        mut self,
+        context: &Context,
+        chunk: Chunk,
+        shape: &Shape,
+        batch: &Batch<'_, f32>,
+        details: bool,
+    ) -> Result<InFlight, HostError> {
+        let options = KernelOptions {
+            status: true,
+            per_group_beta: batch.betas.is_some(),
+            per_group_points: batch.points.is_some(),
+            keep_previous: batch.previous.is_some(),
+            means: details,
+        };
+        let storage = BufferUsages::STORAGE | BufferUsages::COPY_DST | BufferUsages::COPY_SRC;
+        let plan = &chunk.plan;
+        let rows = (4 * plan.shape().weights_len() as u64).max(4);
+        let groups = (4 * plan.shape().groups() as u64).max(4);
+        let mut device_buffer = |slot: Slot, bytes: u64| self.buffer(context, slot.name(), bytes, storage);
+
+        let losses = chunk.losses(shape, batch.losses);
+        let loss_buffer = device_buffer(Slot::Losses, (4 * losses.len() as u64).max(4))?;
+        let weights = device_buffer(Slot::Weights, rows)?;
+        let status = device_buffer(Slot::Status, groups)?;
+        let betas = batch.betas.map(|_| device_buffer(Slot::Betas, groups)).transpose()?;
+        let points = batch.points.map(|_| device_buffer(Slot::Points, groups)).transpose()?;
+        let mut detail = |slot: Slot| details.then(|| device_buffer(slot, rows)).transpose();
+        let (slopes, means, scores) = (detail(Slot::Slopes)?, detail(Slot::Means)?, detail(Slot::Scores)?);
+
+        let own = chunk.groups.clone();
+        scoped(&context.device, || {
+            let queue = &context.queue;
+            queue.write_buffer(&loss_buffer, 0, bytemuck::cast_slice(&losses));
+            if let (Some(buffer), Some(values)) = (&betas, batch.betas) {
+                queue.write_buffer(buffer, 0, bytemuck::cast_slice(&values[own.clone()]));
+            }
+            if let (Some(buffer), Some(values)) = (&points, batch.points) {
+                queue.write_buffer(buffer, 0, bytemuck::cast_slice(&values[own.clone()]));
+            }
+            if let Some(previous) = batch.previous {
+                queue.write_buffer(&weights, 0, bytemuck::cast_slice(&chunk.rows(shape, previous)));
+            }
+        })?;
+
+        let bindings = Bindings {
+            losses: Some(loss_buffer.as_entire_buffer_binding()),
+            weights: Some(weights.as_entire_buffer_binding()),
+            status: Some(status.as_entire_buffer_binding()),
+            betas: betas.as_ref().map(wgpu::Buffer::as_entire_buffer_binding),
+            points: points.as_ref().map(wgpu::Buffer::as_entire_buffer_binding),
+            slopes: slopes.as_ref().map(wgpu::Buffer::as_entire_buffer_binding),
+            means: means.as_ref().map(wgpu::Buffer::as_entire_buffer_binding),
+            scores: scores.as_ref().map(wgpu::Buffer::as_entire_buffer_binding),
+        };
+        let bound = if details {
+            context.kernels.staged(plan, options)?.bind(&bindings)?
+        } else {
+            vec![context.kernels.kernel(plan, Stage::Fused, options)?.bind(&bindings)?]
+        };
+
+        // One buffer for the way back, so that there is one mapping to wait for.
+        let mut parts = Vec::new();
+        let mut end = 0;
+        let sources =
+            [(Slot::Weights, Some(&weights), rows), (Slot::Status, Some(&status), groups)]
+                .into_iter()
+                .chain([(Slot::Slopes, slopes.as_ref(), rows), (Slot::Means, means.as_ref(), rows)]);
+        let sources: Vec<_> = sources.filter_map(|(slot, buffer, bytes)| Some((slot, buffer?, bytes))).collect();
+        for &(slot, _, bytes) in &sources {
+            parts.push(Part { slot, start: end, bytes });
+            end += bytes;
+        }
+        let read_back = self.buffer(context, READ_BACK, end, BufferUsages::MAP_READ | BufferUsages::COPY_DST)?;
+        let (sender, mapped) = oneshot_channel();
+        scoped(&context.device, || {
+            let mut encoder = context.device.create_command_encoder(&Default::default());
+            {
+                let mut pass = encoder.begin_compute_pass(&Default::default());
+                for kernel in &bound {
+                    kernel.record(&mut pass);
+                }
+            }
+            for (part, (_, buffer, bytes)) in parts.iter().zip(&sources) {
+                encoder.copy_buffer_to_buffer(buffer, 0, &read_back, part.start, *bytes);
+            }
+            context.queue.submit([encoder.finish()]);
+            read_back.slice(..end).map_async(wgpu::MapMode::Read, move |result| {
+                // The receiver is gone if the caller gave up: nobody wants the answer.
+                let _ = sender.send(result);
+            });
+        })?;
+        Ok(InFlight { transfer: self, chunk, parts, mapped })
+    }
+}
+
+impl InFlight {
+    /// Waits for the chunk and puts its results where they belong. Returns the buffers for another chunk.
+    pub(super) async fn finish(
+        self,
+        shape: &Shape,
+        outputs: &mut Outputs<'_, f32>,
+    ) -> Result<Transfer, HostError> {
+        // Mapping is the one call that fails on a lost device.
+        match self.mapped.receive().await {
+            Some(Ok(())) => {}
+            Some(Err(_)) | None => return Err(DeviceError::Lost.into()),
+        }
+        let read_back = &self.transfer.buffers[READ_BACK];
+        let end = self.parts.iter().map(|part| part.start + part.bytes).max().unwrap_or(0);
+        let view = read_back
+            .slice(..end)
+            .get_mapped_range()
+            .map_err(|error| DeviceError::Internal { message: error.to_string() })?;
+        for part in &self.parts {
+            let view = &view[part.start as usize..(part.start + part.bytes) as usize];
+            let own = self.chunk.plan.shape();
+            let rows = |view: &[u8], values: &mut [f32]| {
+                self.chunk.scatter(shape, &bytemuck::cast_slice(view)[..own.weights_len()], values);
+            };
+            match part.slot {
+                Slot::Weights => rows(view, outputs.weights),
+                Slot::Slopes => outputs.slopes.iter_mut().for_each(|values| rows(view, values)),
+                Slot::Means => outputs.means.iter_mut().for_each(|values| rows(view, values)),
+                _ => {
+                    if let Some(status) = &mut outputs.status {
+                        copy_status(bytemuck::cast_slice(view), &mut status[self.chunk.groups.clone()]);
+                    }
+                }
+            }
+        }
+        // wgpu panics if a view outlives the mapping.
+        drop(view);
+        read_back.unmap();
+        Ok(self.transfer)
+    }
+}
