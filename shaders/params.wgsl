@@ -61,14 +61,13 @@ struct Params {
     prior_start: u32,
     // The configuration's numbers, in f32.
     beta: f32,
-    // Epsilon in units of the largest prior factor, for the softmax.
-    epsilon: f32,
-    // Epsilon as it was given, for the 2-norm.
+    // Epsilon as mantissa * 2^exponent for the softmax, and as it is for the 2-norm.
+    epsilon_mantissa: f32,
+    epsilon_exponent: i32,
     epsilon_norm: f32,
     floor: f32,
     // d_j = least_squares_factor * (j + 1) * (points - 1 - j).
     least_squares_factor: f32,
-    padding: u32,
     // d_j of a finite difference, j = 0..20, oldest first.
     differences: array<vec4<f32>, 5>,
 }

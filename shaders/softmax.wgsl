@@ -39,7 +39,7 @@ fn survey(lane: Lane) -> u32 {
 // What a group's terms are made of.
 struct Recipe {
     beta: f32,
-    epsilon: f32,
+    epsilon: Wide,
     // All components count and have the same score: neutral weights.
     neutral: bool,
     // Whether mean losses are a factor.
@@ -120,8 +120,8 @@ fn terms_team(lane: Lane, recipe: Recipe) -> vec2<f32> {
     // Epsilon belongs to a sum that the largest score was subtracted from.
     let gap = exponent(recipe, extremes.y, origin);
     let equal = extremes.y == -extremes.z || recipe.beta == 0.0;
-    if recipe.epsilon > 0.0 && !equal && gap <= UNDERFLOW_GAP {
-        sum.x += narrow(multiply(widen(recipe.epsilon), wide_exp(gap)), unit);
+    if recipe.epsilon.mantissa > 0.0 && !equal && gap <= UNDERFLOW_GAP {
+        sum.x += narrow(multiply(recipe.epsilon, wide_exp(gap)), unit);
     }
     return sum;
 }
@@ -132,7 +132,8 @@ fn softmax_team(lane: Lane, earlier_flags: u32) {
     let beta_bits = group_beta_bits(group);
     // 2^126 and above cannot be doubled; NaN and infinities have the largest exponent of all.
     let bad_beta = (beta_bits & MAGNITUDE_BITS) > 0x7e800000u;
-    var recipe = Recipe(select(bitcast<f32>(beta_bits), 0.0, bad_beta), params.epsilon, false, true);
+    var recipe = Recipe(select(bitcast<f32>(beta_bits), 0.0, bad_beta), Wide(params.epsilon_mantissa, params.epsilon_exponent),
+        false, true);
 
     // Which groups get weights of their own.
     var flags = 0u;
@@ -149,8 +150,8 @@ fn softmax_team(lane: Lane, earlier_flags: u32) {
         hold = !propagate && !masked;
     }
     if hold {
-        recipe = Recipe(0.0, 0.0, true, false);
-    } else if !propagate {
+        recipe = Recipe(0.0, Wide(0.0, 0), true, false);
+    } else if !propagate && lane.components > 0u {
         flags |= earlier_flags;
         if LOSS_WEIGHTED {
             flags |= select(0u, STATUS_NEGATIVE_MEAN_LOSS, (found & SURVEY_NEGATIVE) != 0u);
@@ -164,7 +165,7 @@ fn softmax_team(lane: Lane, earlier_flags: u32) {
     var sum = terms_team(lane, recipe);
     if LOSS_WEIGHTED && NEGATIVE_AS_IS {
         // Mean losses of both signs may cancel; every lane of the workgroup repeats, so that all pass the same barriers.
-        if sum.x == 0.0 && recipe.weighted && !hold && !propagate {
+        if sum.x == 0.0 && recipe.weighted && !hold && !propagate && lane.components > 0u {
             flags |= STATUS_ZERO_MEAN_LOSS;
             recipe.weighted = false;
         }

@@ -154,14 +154,6 @@ impl Plan {
         &self.differences
     }
 
-    /// In units of which the f32 paths take prior and epsilon, so that factors stay within range: a power of two at least
-    /// as large as the largest factor. A power of two, because dividing by one rounds nothing: a part of a ragged batch,
-    /// whose largest factor may be another, gives the same bits.
-    pub(crate) fn prior_unit(&self) -> f64 {
-        let largest = self.config.prior.iter().flatten().copied().reduce(f64::max).unwrap_or(1.0);
-        largest.log2().ceil().exp2()
-    }
-
     /// What is legal but probably not wanted.
     #[must_use]
     pub fn warnings(&self) -> Vec<Warning> {

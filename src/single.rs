@@ -1,4 +1,4 @@
-//! The numbers that all f32 paths (CPU and shaders) share. `tests/shaders.rs` compares them with the shaders' constants.
+//! The numbers that all f32 paths (CPU and shaders) share. `src/gpu/tests.rs` compares them with the shaders' constants.
 
 /// Points whose terms are added up before they join the running sum: keeps the chain of additions short, so that the mean
 /// of 4096 points is not 4096 roundings away.

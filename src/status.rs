@@ -6,7 +6,7 @@ use std::ops::{BitOr, BitOrAssign};
 /// Flags of one group: why its weights may not be what the formula alone would give.
 ///
 /// Every path (reference, CPU, GPU staged, GPU fused) writes the same word for the same group; [`Status::OK`] is 0.
-/// Shaders use the same bit values: `shaders/status.wgsl`, checked against this file by `tests/shaders.rs`.
+/// Shaders use the same bit values: `shaders/status.wgsl`, checked against this file by `src/gpu/tests.rs`.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Hash)]
 #[repr(transparent)]
 #[cfg_attr(feature = "gpu", derive(bytemuck::Pod, bytemuck::Zeroable))]

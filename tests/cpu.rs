@@ -115,8 +115,7 @@ impl Problem {
         for (new, &old) in groups.iter().enumerate() {
             for component in 0..from.components(old) {
                 for time in 0..from.window() {
-                    losses[shape.loss_index(new, component, time)] =
-                        self.losses[from.loss_index(old, component, time)];
+                    losses[shape.loss_index(new, component, time)] = self.losses[from.loss_index(old, component, time)];
                 }
                 if let (Some(new_values), Some(old_values)) = (&mut previous, &self.previous) {
                     new_values[shape.weight_index(new, component)] = old_values[from.weight_index(old, component)];
@@ -165,7 +164,7 @@ fn random_layout(random: &mut Random, groups: usize, components: usize, window: 
             let mut span = 1;
             for (count, axis) in axes {
                 strides[axis] = span + random.below(3) as u64;
-                span = strides[axis] * count.saturating_sub(1) + span;
+                span += strides[axis] * count.saturating_sub(1);
             }
             let (weight_group, weight_component) = if random.chance(2) {
                 let inner = 1 + random.below(2) as u64;
@@ -190,7 +189,8 @@ fn random_config(random: &mut Random, window: usize, components: usize) -> Confi
     let order = |random: &mut Random| {
         let highest = (window - 1).min(20) as u32;
         let usual = highest.min(8);
-        Some(if random.chance(6) { random.within(1..=highest as usize) } else { random.within(1..=usual as usize) } as u32)
+        Some(if random.chance(6) { random.within(1..=highest as usize) } else { random.within(1..=usual as usize) }
+            as u32)
     };
     let slope = match random.below(5) {
         0 | 1 => Slope::Forward { order: order(random) },
@@ -335,7 +335,9 @@ struct Tally {
 /// Status words must be equal, but for
 /// * groups of which some weight has no finite bound: digits are lost, or a slope or mean is at the edge of f32's range,
 ///   so that flags may differ and with them everything that follows;
-/// * [`Status::NEGATIVE_MEAN_LOSS`] where a mean is not larger than its own bound.
+/// * [`Status::NEGATIVE_MEAN_LOSS`] where a mean is not larger than its own bound;
+/// * [`Status::NON_FINITE`] where a slope or a mean that takes part is at the edge of f32's range and the group holds
+///   anyway, for its beta.
 fn compare(problem: &Problem, answer: &Weights<f32>, tally: &mut Tally, label: &str) {
     let (exact, bounds) = problem.exact();
     let shape = problem.plan.shape();
@@ -347,7 +349,13 @@ fn compare(problem: &Problem, answer: &Weights<f32>, tally: &mut Tally, label: &
         tally.claimed += usize::from(!unclaimed);
         tally.finite += usize::from(exact.status[group].is_ok());
         let sign_open = index.iter().any(|&i| exact.means[i].abs() <= bounds.means[i]);
-        let mask = if sign_open { Status::NEGATIVE_MEAN_LOSS.bits() } else { 0 };
+        let edge = index.iter().any(|&i| {
+            let open = |bound: f64, exact: f64| bound == f64::INFINITY && !exact.is_nan();
+            open(bounds.slopes[i], exact.slopes[i])
+                || problem.plan.is_loss_weighted() && open(bounds.means[i], exact.means[i])
+        });
+        let mask = if sign_open { Status::NEGATIVE_MEAN_LOSS.bits() } else { 0 }
+            | if edge { Status::NON_FINITE.bits() } else { 0 };
         let (word, exact_word) = (answer.status[group].bits() | mask, exact.status[group].bits() | mask);
         let place = format!("{label}, group {group} of {}, {:?}", shape.groups(), problem.plan.config());
         assert!(
@@ -397,7 +405,9 @@ fn published_cases_come_out_within_the_derived_bounds() {
         compared += 1;
         let Exact::Known { weights, slopes, .. } = &case.exact else { continue };
         let steep = slopes.iter().fold(0.0f64, |m, s| m.max((case.beta * s).abs()));
-        if same && problem.plan.order().is_some_and(|order| order <= 6) && steep < 50.0 {
+        // Without any mean loss the packages give zeros, this library the plain softmax.
+        let answered = !answer.status[0].contains(Status::ZERO_MEAN_LOSS);
+        if answered && same && problem.plan.order().is_some_and(|order| order <= 6) && steep < 50.0 {
             let largest = weights.iter().fold(1.0f64, |m, w| m.max(w.abs()));
             let claimed = problem.exact().1.weights.iter().all(|bound| bound.is_finite());
             for (value, exact) in answer.weights.iter().zip(weights) {
@@ -413,7 +423,9 @@ fn published_cases_come_out_within_the_derived_bounds() {
 #[test]
 fn random_plans_agree_with_the_reference() {
     let mut tally = Tally::default();
-    for seed in 0..700 {
+    // More of them on request, in a search for rare cases.
+    let seeds = std::env::var("SOFTADAPT_SEEDS").ok().and_then(|seeds| seeds.parse().ok()).unwrap_or(700);
+    for seed in 0..seeds {
         let problem = random_problem(seed);
         compare(&problem, &problem.answer(), &mut tally, &format!("seed {seed}"));
     }
@@ -543,10 +555,14 @@ fn the_number_of_threads_does_not_show() {
 #[test]
 fn slices_of_the_wrong_length_are_errors_and_write_nothing() {
     let plan = Plan::new(Config::original(), Shape::new(3, 2, 5).unwrap()).unwrap();
-    let losses = vec![1.0f32; 30];
+    let losses = [1.0f32; 30];
     let (betas, points, previous) = ([1.0f32; 3], [5u32; 3], [0.5f32; 6]);
-    let good =
-        Batch { losses: &losses[..], betas: Some(&betas[..]), points: Some(&points[..]), previous: Some(&previous[..]) };
+    let good = Batch {
+        losses: &losses[..],
+        betas: Some(&betas[..]),
+        points: Some(&points[..]),
+        previous: Some(&previous[..]),
+    };
     let refused = |batch: Batch<'_, f32>, named: &str, needed: usize| {
         let mut answer = poisoned(&plan);
         let error = cpu::weigh_into(&plan, &batch, &mut outputs(&mut answer)).unwrap_err();

@@ -2,11 +2,12 @@
 
 use crate::args::{BackendArguments, BackendChoice};
 use crate::error::Error;
-use softadapt::{Batch, BatchError, Plan, Weights, reference};
+use softadapt::{Batch, BatchError, Outputs, Plan, Weights, reference};
 use std::fmt;
+use std::time::Duration;
 
 #[cfg(feature = "gpu")]
-use softadapt::host::{self, AdapterChoice, Context};
+use softadapt::host::{self, AdapterChoice, Context, DevicePath};
 
 /// Weights in the precision of the path that computed them.
 #[derive(Debug)]
@@ -35,7 +36,7 @@ impl fmt::Display for BackendError {
         match self {
             Self::NotBuilt => f.write_str("built without the feature `gpu`: use --backend cpu or rebuild with it"),
             #[cfg(feature = "gpu")]
-            Self::Gpu(error) => write!(f, "{error} (--backend cpu needs no GPU)"),
+            Self::Gpu(error) => write!(f, "{error}; --backend cpu needs no GPU"),
             Self::Batch(error) => error.fmt(f),
         }
     }
@@ -89,22 +90,6 @@ impl Single {
         Err(BackendError::NotBuilt)
     }
 
-    /// What `check` and `bench` compare for these options: `auto` is the CPU and the GPU, if there is one.
-    ///
-    /// # Errors
-    /// No such adapter, or options that contradict each other.
-    pub(crate) fn all(arguments: &BackendArguments) -> Result<Vec<Self>, Error> {
-        refuse_adapter(arguments)?;
-        let adapter = arguments.adapter.as_deref();
-        Ok(match arguments.backend {
-            BackendChoice::Reference => Vec::new(),
-            BackendChoice::Cpu => vec![Self::Cpu],
-            BackendChoice::Gpu => vec![Self::gpu(adapter)?],
-            BackendChoice::Auto if adapter.is_some() => vec![Self::Cpu, Self::gpu(adapter)?],
-            BackendChoice::Auto => std::iter::once(Self::Cpu).chain(Self::gpu(None).ok()).collect(),
-        })
-    }
-
     /// Everything about a batch.
     ///
     /// # Errors
@@ -115,6 +100,45 @@ impl Single {
             #[cfg(feature = "gpu")]
             Self::Gpu(context) => context.weigh(plan, batch).map_err(|error| BackendError::Gpu(Box::new(error))),
         }
+    }
+
+    /// Only what `outputs` asks for: with weights and status alone the GPU takes its fused kernel.
+    ///
+    /// # Errors
+    /// What the path says.
+    pub(crate) fn weigh_into(
+        &self,
+        plan: &Plan,
+        batch: &Batch<'_, f32>,
+        outputs: &mut Outputs<'_, f32>,
+    ) -> Result<(), BackendError> {
+        match self {
+            Self::Cpu => Ok(softadapt::cpu::weigh_into(plan, batch, outputs)?),
+            #[cfg(feature = "gpu")]
+            Self::Gpu(context) => {
+                context.weigh_into(plan, batch, outputs).map_err(|error| BackendError::Gpu(Box::new(error)))
+            }
+        }
+    }
+
+    /// Times on the device alone, where there is one: for each kind of kernel its name, and the time of every run with
+    /// the weights of the last one or the reason why there are none.
+    #[cfg(feature = "gpu")]
+    pub(crate) fn device_times(&self, plan: &Plan, losses: &[f32], runs: usize) -> Vec<DeviceTime> {
+        let Self::Gpu(context) = self else { return Vec::new() };
+        [("fused", DevicePath::Fused), ("staged", DevicePath::Staged), ("copy", DevicePath::Copy)]
+            .into_iter()
+            .map(|(path, kind)| {
+                let measured = context.measure(plan, losses, kind, runs);
+                let measured = measured.map(|times| (times.runs, times.weights));
+                DeviceTime { path, measured: measured.map_err(|error| BackendError::Gpu(Box::new(error))) }
+            })
+            .collect()
+    }
+
+    #[cfg(not(feature = "gpu"))]
+    pub(crate) fn device_times(&self, _plan: &Plan, _losses: &[f32], _runs: usize) -> Vec<DeviceTime> {
+        Vec::new()
     }
 
     /// The word for it on the command line.
@@ -134,6 +158,44 @@ impl Single {
             Self::Gpu(context) => Some(&context.adapter().name),
         }
     }
+}
+
+/// What `check` and `bench` compare with the reference.
+#[derive(Debug)]
+pub(crate) struct Paths {
+    pub(crate) paths: Vec<Single>,
+    /// Why there is no GPU among them, although one would have been welcome.
+    pub(crate) missing: Option<BackendError>,
+}
+
+impl Paths {
+    /// The paths that the options ask for: `auto` is the CPU and the GPU, if there is one.
+    ///
+    /// # Errors
+    /// No such adapter, or options that contradict each other.
+    pub(crate) fn open(arguments: &BackendArguments) -> Result<Self, Error> {
+        refuse_adapter(arguments)?;
+        let adapter = arguments.adapter.as_deref();
+        let found = |paths| Self { paths, missing: None };
+        Ok(match arguments.backend {
+            BackendChoice::Reference => found(Vec::new()),
+            BackendChoice::Cpu => found(vec![Single::Cpu]),
+            BackendChoice::Gpu => found(vec![Single::gpu(adapter)?]),
+            BackendChoice::Auto => match Single::gpu(adapter) {
+                Ok(gpu) => found(vec![Single::Cpu, gpu]),
+                Err(error) if adapter.is_some() => return Err(error.into()),
+                Err(error) => Self { paths: vec![Single::Cpu], missing: Some(error) },
+            },
+        })
+    }
+}
+
+/// What [`Single::device_times`] saw of one kind of kernel.
+#[derive(Debug)]
+pub(crate) struct DeviceTime {
+    pub(crate) path: &'static str,
+    /// Time of every run; weights of the last, none for a mere copy.
+    pub(crate) measured: Result<(Vec<Duration>, Vec<f32>), BackendError>,
 }
 
 /// What computes, in words.
@@ -157,7 +219,7 @@ pub(crate) enum Backend {
     Single {
         path: Single,
         /// Why it is not the GPU, if that was left to the command.
-        no_gpu: Option<&'static str>,
+        no_gpu: Option<String>,
     },
 }
 
@@ -184,13 +246,22 @@ impl Backend {
     fn hardware_or_cpu() -> Self {
         match Single::open(&AdapterChoice::Hardware) {
             Ok(path) => Self::Single { path, no_gpu: None },
-            Err(_) => Self::Single { path: Single::Cpu, no_gpu: Some("no GPU found") },
+            Err(error) => {
+                let reason = match &error {
+                    BackendError::Gpu(host) if matches!(**host, host::HostError::NoAdapter { .. }) => {
+                        "no GPU found".to_owned()
+                    }
+                    // There is one, but it does not work: say so.
+                    error => error.to_string(),
+                };
+                Self::Single { path: Single::Cpu, no_gpu: Some(reason) }
+            }
         }
     }
 
     #[cfg(not(feature = "gpu"))]
     fn hardware_or_cpu() -> Self {
-        Self::Single { path: Single::Cpu, no_gpu: Some("built without GPU support") }
+        Self::Single { path: Single::Cpu, no_gpu: Some("built without GPU support".to_owned()) }
     }
 
     /// Weights, slopes, means and status of a batch without betas and previous weights.

@@ -1,17 +1,20 @@
 //! `softadapt check`: the f32 paths of this machine against the reference, on random batches of awkward shapes.
 
 use crate::args::CheckArguments;
-use crate::backend::Single;
+use crate::backend::Paths;
 use crate::error::Error;
 use crate::output::Output;
 use crate::random::Random;
 use softadapt::{
-    Batch, Config, Layout, LossWeighting, Normalize, OnNegativeMean, OnNonFinite, Plan, PlanError, Scale, Shape,
-    ShapeError, Slope, Status, Strides, Weights, reference,
+    Batch, Config, Layout, LossWeighting, Normalize, OnNegativeMean, OnNonFinite, Outputs, Plan, PlanError, Scale,
+    Shape, ShapeError, Slope, Status, Strides, Weights, reference,
 };
+use std::fmt;
 
 /// Groups of the one batch that needs more workgroups than one dimension of a dispatch has.
 const MANY_GROUPS: usize = 70_000;
+/// What no path may leave behind.
+const POISON: Status = Status::from_bits(0xdead_0000);
 /// Losses of a random batch are at most about this many.
 const LOSSES: usize = 200_000;
 
@@ -20,36 +23,51 @@ const LOSSES: usize = 200_000;
 /// # Errors
 /// No such adapter, a path that fails, or answers further from the reference than f32 explains.
 pub(crate) fn run(arguments: &CheckArguments) -> Result<(), Error> {
-    let paths = Single::all(&arguments.backend)?;
+    let Paths { paths, missing } = Paths::open(&arguments.backend)?;
     if paths.is_empty() {
         return Err(Error::NothingToCompare);
     }
     let mut findings: Vec<Findings> = paths.iter().map(|_| Findings::default()).collect();
     let mut random = Random::new(arguments.seed);
     for number in 0..arguments.batches {
-        let case = if number == 0 { Case::many_groups(&mut random)? } else { Case::random(&mut random)? };
+        let case = Case::new(number, &mut random)?;
         let truth = case.truth()?;
         for (path, findings) in paths.iter().zip(&mut findings) {
             let answer = path.weigh(&case.plan, &case.batch()).map_err(Error::Backend)?;
-            findings.compare(&case.plan, &truth, &answer);
+            findings.compare(&case, &truth, &answer);
+            // Other code runs if only weights are asked for: on a GPU the fused kernel.
+            let mut status = vec![POISON; case.plan.shape().groups()];
+            let mut weights = vec![f32::NAN; case.plan.shape().weights_len()];
+            let mut outputs = Outputs { status: Some(&mut status), ..Outputs::new(&mut weights) };
+            path.weigh_into(&case.plan, &case.batch(), &mut outputs).map_err(Error::Backend)?;
+            findings.compare_alone(&case, &truth, &weights, &status);
         }
     }
     Output::Stdout.write(|out| {
         writeln!(out, "{} random batches, seed {}, against the 64-bit reference", arguments.batches, arguments.seed)?;
         for (path, findings) in paths.iter().zip(&findings) {
             writeln!(out, "\n{path}")?;
-            for (what, extreme) in
-                [("weights", &findings.weights), ("slopes", &findings.slopes), ("mean losses", &findings.means)]
-            {
+            for (what, extreme) in [
+                ("weights", &findings.weights),
+                ("weights alone", &findings.weights_alone),
+                ("slopes", &findings.slopes),
+                ("mean losses", &findings.means),
+            ] {
                 writeln!(
                     out,
-                    "  {what:<12} {:>9} compared, largest error {:.2e}, {:.3} of what f32 explains; {} beyond it",
+                    "  {what:<13} {:>9} compared, largest error {:.2e}, {:.3} of what f32 explains; {} beyond it",
                     extreme.compared, extreme.error, extreme.of_bound, extreme.beyond
                 )?;
             }
             let wrong = findings.wrong_status;
-            writeln!(out, "  {:<12} {:>9} compared, {wrong} differ", "status", findings.groups)?;
+            writeln!(out, "  {:<13} {:>9} compared, {wrong} differ", "status", findings.groups)?;
+            for example in &findings.examples.0 {
+                writeln!(out, "    {example}")?;
+            }
             writeln!(out, "  {}", if findings.total() == 0 { "all as they should be" } else { "WRONG" })?;
+        }
+        if let Some(reason) = &missing {
+            writeln!(out, "\nGPU path not checked: {reason}")?;
         }
         Ok(())
     })?;
@@ -62,6 +80,7 @@ pub(crate) fn run(arguments: &CheckArguments) -> Result<(), Error> {
 /// One batch.
 #[derive(Debug)]
 struct Case {
+    number: u32,
     plan: Plan,
     losses: Vec<f32>,
     betas: Option<Vec<f32>>,
@@ -76,29 +95,14 @@ struct Truth {
 }
 
 impl Case {
-    /// Small groups, so many that a GPU has to spread them over several dimensions of a dispatch.
-    fn many_groups(random: &mut Random) -> Result<Self, Error> {
-        let shape = Shape::new(MANY_GROUPS, 2, 2).map_err(|error| too_large(&error))?;
-        Self::fill(random, Plan::new(Config::loss_weighted(), shape)?)
-    }
-
-    fn random(random: &mut Random) -> Result<Self, Error> {
-        let window = random.pick([2, 3, 4, 5, 5, 8, 9, 12, 16, 17, 31, 33, 64, 65, 130]);
-        let shape = shape(random, window).map_err(|error| too_large(&error))?;
-        let config = config(random, window, shape.max_components());
-        match Plan::new(config.clone(), shape.clone()) {
-            Ok(plan) => Self::fill(random, plan),
-            // A small group whose first priors are all zero.
-            Err(PlanError::PriorZeroForGroup { .. }) => {
-                let mut config = config;
-                config.prior = None;
-                Self::fill(random, Plan::new(config, shape)?)
-            }
-            Err(error) => Err(error.into()),
-        }
-    }
-
-    fn fill(random: &mut Random, plan: Plan) -> Result<Self, Error> {
+    fn new(number: u32, random: &mut Random) -> Result<Self, Error> {
+        // Small groups, so many that a GPU has to spread them over several dimensions of a dispatch.
+        let plan = if number == 0 {
+            let shape = Shape::new(MANY_GROUPS, 2, 2).map_err(|error| too_large(&error))?;
+            Plan::new(Config::loss_weighted(), shape)?
+        } else {
+            random_plan(random)?
+        };
         let shape = plan.shape();
         let groups = shape.groups();
         // Places that belong to nothing hold what must not be read.
@@ -121,7 +125,7 @@ impl Case {
         let points =
             random.one_in(3).then(|| (0..groups).map(|_| random.integer(0, shape.window() + 1) as u32).collect());
         let previous = random.one_in(3).then(|| (0..shape.weights_len()).map(|_| random.unit() as f32).collect());
-        Ok(Self { plan, losses, betas, points, previous })
+        Ok(Self { number, plan, losses, betas, points, previous })
     }
 
     fn batch(&self) -> Batch<'_, f32> {
@@ -149,6 +153,45 @@ impl Case {
             exact: reference::weigh(&self.plan, &batch).map_err(fault)?,
             bounds: reference::error_bounds(&self.plan, &batch).map_err(fault)?,
         })
+    }
+}
+
+/// What a developer needs to know about a batch that went wrong; the seed gives the rest.
+impl fmt::Display for Case {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (config, shape) = (self.plan.config(), self.plan.shape());
+        let kind = if shape.uniform_components().is_some() { "uniform" } else { "ragged" };
+        let layout = match shape.layout() {
+            Layout::RowMajor => "row-major",
+            Layout::TimeMajor => "time-major",
+            _ => "strided",
+        };
+        write!(
+            f,
+            "batch {}: {} groups of {} components ({kind}), window {}, {layout}, {:?}, normalize {:?}, loss weighting {:?}",
+            self.number,
+            shape.groups(),
+            shape.max_components(),
+            shape.window(),
+            config.score,
+            config.normalize,
+            config.loss_weighting
+        )
+    }
+}
+
+fn random_plan(random: &mut Random) -> Result<Plan, Error> {
+    let window = random.pick([2, 3, 4, 5, 5, 8, 9, 12, 16, 17, 31, 33, 64, 65, 130]);
+    let shape = shape(random, window).map_err(|error| too_large(&error))?;
+    let config = config(random, window, shape.max_components());
+    match Plan::new(config.clone(), shape.clone()) {
+        // A small group whose first priors are all zero.
+        Err(PlanError::PriorZeroForGroup { .. }) => {
+            let mut config = config;
+            config.prior = None;
+            Ok(Plan::new(config, shape)?)
+        }
+        plan => Ok(plan?),
     }
 }
 
@@ -254,16 +297,18 @@ struct Extreme {
 }
 
 impl Extreme {
-    fn add(&mut self, exact: f64, got: f32, bound: f64) {
+    /// Whether the number is as it should be.
+    fn add(&mut self, exact: f64, got: f32, bound: f64) -> bool {
         let got = f64::from(got);
         if exact.is_nan() || got.is_nan() {
+            let right = exact.is_nan() == got.is_nan();
             self.compared += 1;
-            self.beyond += usize::from(exact.is_nan() != got.is_nan());
-            return;
+            self.beyond += usize::from(!right);
+            return right;
         }
         if !bound.is_finite() {
             // Cancellation left no digits: nothing can be said.
-            return;
+            return true;
         }
         self.compared += 1;
         let error = (got - exact).abs();
@@ -272,43 +317,114 @@ impl Extreme {
             self.of_bound = self.of_bound.max(error / bound);
         }
         self.beyond += usize::from(error > bound);
+        error <= bound
+    }
+}
+
+/// Which number it is.
+#[derive(Clone, Copy, Debug)]
+struct Place {
+    group: usize,
+    component: usize,
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "group {}, component {}", self.group, self.component)
+    }
+}
+
+/// All weights of a shape, with their places in memory.
+fn places(shape: &Shape) -> impl Iterator<Item = (Place, usize)> {
+    (0..shape.groups()).flat_map(move |group| {
+        let place = move |component| (Place { group, component }, shape.weight_index(group, component));
+        (0..shape.components(group)).map(place)
+    })
+}
+
+/// The first few wrong answers, in words.
+#[derive(Clone, Debug, Default)]
+struct Examples(Vec<String>);
+
+impl Examples {
+    /// As many as are shown.
+    const MOST: usize = 8;
+
+    fn add(&mut self, case: &Case, text: impl Fn() -> String) {
+        if self.0.len() < Self::MOST {
+            self.0.push(format!("{case}, {}", text()));
+        }
     }
 }
 
 /// Everything found about one path.
 #[derive(Clone, Debug, Default)]
 struct Findings {
+    /// Computed together with slopes and means.
     weights: Extreme,
+    /// Computed without them.
+    weights_alone: Extreme,
     slopes: Extreme,
     means: Extreme,
     groups: usize,
     wrong_status: usize,
+    examples: Examples,
 }
 
 impl Findings {
-    fn compare(&mut self, plan: &Plan, truth: &Truth, answer: &Weights<f32>) {
+    /// Weights, slopes, means and status.
+    fn compare(&mut self, case: &Case, truth: &Truth, answer: &Weights<f32>) {
         let Truth { exact, bounds } = truth;
-        let shape = plan.shape();
-        for group in 0..shape.groups() {
-            let mut certain = true;
-            for component in 0..shape.components(group) {
-                let i = shape.weight_index(group, component);
-                self.weights.add(exact.weights[i], answer.weights[i], bounds.weights[i]);
-                self.slopes.add(exact.slopes[i], answer.slopes[i], bounds.slopes[i]);
-                self.means.add(exact.means[i], answer.means[i], bounds.means[i]);
-                // A mean that may as well have the other sign, a sum that may as well be zero.
-                certain &= bounds.weights[i].is_finite() && !(exact.means[i].abs() <= bounds.means[i]);
+        for (place, i) in places(case.plan.shape()) {
+            for (what, extreme, exact, got, bound) in [
+                ("weight", &mut self.weights, exact.weights[i], answer.weights[i], bounds.weights[i]),
+                ("slope", &mut self.slopes, exact.slopes[i], answer.slopes[i], bounds.slopes[i]),
+                ("mean loss", &mut self.means, exact.means[i], answer.means[i], bounds.means[i]),
+            ] {
+                if !extreme.add(exact, got, bound) {
+                    self.examples.add(case, || format!("{place}: {what} {got:e}, not {exact:e} within {bound:e}"));
+                }
             }
+        }
+        self.compare_status(case, truth, &answer.status);
+    }
+
+    /// Weights and status.
+    fn compare_alone(&mut self, case: &Case, truth: &Truth, weights: &[f32], status: &[Status]) {
+        let Truth { exact, bounds } = truth;
+        for (place, i) in places(case.plan.shape()) {
+            let (exact, got, bound) = (exact.weights[i], weights[i], bounds.weights[i]);
+            if !self.weights_alone.add(exact, got, bound) {
+                let text = || format!("{place}: weight (alone) {got:e}, not {exact:e} within {bound:e}");
+                self.examples.add(case, text);
+            }
+        }
+        self.compare_status(case, truth, status);
+    }
+
+    fn compare_status(&mut self, case: &Case, Truth { exact, bounds }: &Truth, status: &[Status]) {
+        let shape = case.plan.shape();
+        for (group, (exact_status, status)) in exact.status.iter().zip(status).enumerate() {
+            // A mean that may as well have the other sign, a sum that may as well be zero, leave flags open.
+            let open = (0..shape.components(group))
+                .map(|component| shape.weight_index(group, component))
+                .any(|i| !bounds.weights[i].is_finite() || exact.means[i].abs() <= bounds.means[i]);
             let doubtful = Status::ZERO_SLOPE_SUM | Status::ZERO_MEAN_LOSS | Status::NEGATIVE_MEAN_LOSS;
-            let ignored = if certain { 0 } else { doubtful.bits() };
-            let different = (exact.status[group].bits() ^ answer.status[group].bits()) & !ignored;
+            let ignored = if open { doubtful.bits() } else { 0 };
+            let different = (exact_status.bits() ^ status.bits()) & !ignored;
             self.groups += 1;
-            self.wrong_status += usize::from(different != 0);
+            if different != 0 {
+                let components = shape.components(group);
+                self.wrong_status += 1;
+                self.examples.add(case, || {
+                    format!("group {group} of {components} components: status {status}, not {exact_status}")
+                });
+            }
         }
     }
 
     fn total(&self) -> usize {
-        self.weights.beyond + self.slopes.beyond + self.means.beyond + self.wrong_status
+        self.weights.beyond + self.weights_alone.beyond + self.slopes.beyond + self.means.beyond + self.wrong_status
     }
 }
 
@@ -319,7 +435,7 @@ mod tests {
 
     /// A batch, the truth about it, and the truth rounded to f32 as a perfect path would answer.
     fn case(seed: u64) -> (Case, Truth, Weights<f32>) {
-        let case = Case::random(&mut Random::new(seed)).unwrap();
+        let case = Case::new(1, &mut Random::new(seed)).unwrap();
         let truth = case.truth().unwrap();
         let single = |values: &[f64]| values.iter().map(|&x| x as f32).collect::<Vec<f32>>();
         let answer = Weights {
@@ -333,7 +449,10 @@ mod tests {
 
     fn total(case: &Case, truth: &Truth, answer: &Weights<f32>) -> usize {
         let mut findings = Findings::default();
-        findings.compare(&case.plan, truth, answer);
+        findings.compare(case, truth, answer);
+        let mut alone = Findings::default();
+        alone.compare_alone(case, truth, &answer.weights, &answer.status);
+        assert!(alone.total() <= findings.total());
         findings.total()
     }
 
@@ -346,8 +465,8 @@ mod tests {
             // Only numbers that are claimed can be wrong.
             let claimed = |values: &[f64], bounds: &[f64]| {
                 let shape = case.plan.shape();
-                let mut places =
-                    (0..shape.groups()).flat_map(|g| (0..shape.components(g)).map(move |c| shape.weight_index(g, c)));
+                let mut places = (0..shape.groups())
+                    .flat_map(move |g| (0..shape.components(g)).map(move |c| shape.weight_index(g, c)));
                 places.find(|&i| values[i].is_finite() && bounds[i] < 1e-3)
             };
             let Some(place) = claimed(&truth.exact.weights, &truth.bounds.weights) else { continue };
@@ -362,8 +481,7 @@ mod tests {
             assert!(spoil(&|answer| answer.weights[place] = f32::NAN) > 0, "seed {seed}");
             if !answer.status.is_empty() {
                 spoiled[2] += 1;
-                let poison = Status::from_bits(0xdead_0000);
-                assert!(spoil(&|answer| answer.status[0] = poison) > 0, "seed {seed}");
+                assert!(spoil(&|answer| answer.status[0] = POISON) > 0, "seed {seed}");
             }
             if let Some(place) = claimed(&truth.exact.slopes, &truth.bounds.slopes) {
                 spoiled[3] += 1;

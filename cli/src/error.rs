@@ -92,7 +92,7 @@ impl fmt::Display for Error {
             Self::Output { path: None, error } => write!(f, "standard output cannot be written: {error}"),
             Self::Backend(error) => error.fmt(f),
             Self::Wrong { findings } => {
-                write!(f, "{findings} answers are wrong on this machine: use --backend cpu or reference and report it")
+                write!(f, "{findings} answers are wrong on this machine: choose another --backend and report it")
             }
         }
     }

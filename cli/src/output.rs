@@ -70,12 +70,21 @@ fn rows<'a, T: Copy>(runs: &'a Runs, weights: &'a Weights<T>) -> impl Iterator<I
 
 fn write_csv<T: Number>(out: &mut dyn Write, runs: &Runs, weights: &Weights<T>) -> io::Result<()> {
     let mut csv = csv::Writer::from_writer(out);
-    csv.write_record(["run", "component", "weight", "slope", "mean_loss", "status"])?;
+    csv.write_record(["run", "component", "weight", "slope", "mean_loss", "status"]).map_err(io_error)?;
     for (run, component, numbers) in rows(runs, weights) {
         let [weight, slope, mean] = numbers.map(|x| Shortest(x).to_string());
-        csv.write_record([runs.name(run), component, &weight, &slope, &mean, &weights.status[run].to_string()])?;
+        let status = weights.status[run].to_string();
+        csv.write_record([runs.name(run), component, &weight, &slope, &mean, &status]).map_err(io_error)?;
     }
     csv.flush()
+}
+
+/// The error of the writer itself: the crate's own conversion hides its kind, and with it a closed pipe.
+fn io_error(error: csv::Error) -> io::Error {
+    match error.into_kind() {
+        csv::ErrorKind::Io(error) => error,
+        other => io::Error::other(format!("{other:?}")),
+    }
 }
 
 fn write_json<T: Number>(out: &mut dyn Write, runs: &Runs, weights: &Weights<T>) -> io::Result<()> {

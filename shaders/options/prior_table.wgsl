@@ -1,4 +1,5 @@
-// One factor per component, in units of the largest.
+// One factor per component, as mantissa and exponent.
 fn prior(component: u32) -> Wide {
-    return widen(bitcast<f32>(table[params.prior_start + component]));
+    let place = params.prior_start + 2u * component;
+    return Wide(bitcast<f32>(table[place]), i32(table[place + 1u]));
 }

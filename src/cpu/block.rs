@@ -5,8 +5,8 @@ use super::average::Average;
 use super::exp::parts;
 use super::lanes::{Across, Components, Groups, LANES, Lanes, any};
 use super::normalize::normalize;
-use super::outputs::{Chunk, Places};
-use super::points::{CHUNK, Rows};
+use super::outputs::{Chunk, Members};
+use super::points::{CHUNK, Newest, Rows};
 use super::slopes::Slopes;
 use super::softmax::{Factors, plain, weighted};
 use crate::config::{Normalize, OnNegativeMean, OnNonFinite};
@@ -28,10 +28,36 @@ struct Scratch<'a> {
 }
 
 /// What is known of the group of each lane before its losses are read.
-struct Members {
+struct Known {
     /// Points so far, at most the window.
     points: Lanes<u32>,
     beta: Lanes<f32>,
+}
+
+impl Known {
+    #[inline(always)]
+    fn of_lanes(job: &Job<'_>, groups: &Members<'_>) -> Self {
+        let mut known = Self { points: Lanes::splat(job.window as u32), beta: Lanes::splat(job.beta) };
+        if let Some(points) = job.points {
+            for lane in 0..LANES {
+                known.points[lane] = points[groups.group(lane)].min(job.window as u32);
+            }
+        }
+        if let Some(betas) = job.betas {
+            for lane in 0..LANES {
+                known.beta[lane] = betas[groups.group(lane)];
+            }
+        }
+        known
+    }
+
+    fn of_group(job: &Job<'_>, group: usize) -> Self {
+        let window = job.window as u32;
+        Self {
+            points: Lanes::splat(job.points.map_or(window, |points| points[group].min(window))),
+            beta: Lanes::splat(job.betas.map_or(job.beta, |betas| betas[group])),
+        }
+    }
 }
 
 /// Weighs the groups of `chunk`.
@@ -41,13 +67,9 @@ pub(super) fn weigh_chunk(job: &Job<'_>, chunk: &mut Chunk<'_>) {
         let groups = chunk.groups.clone();
         if n <= NARROW {
             let mut scratch = NarrowScratch::new();
-            for start in groups.clone().step_by(LANES) {
-                let mut members = [0; LANES];
-                let count = (groups.end - start).min(LANES);
-                for (lane, member) in members.iter_mut().enumerate() {
-                    *member = start + lane;
-                }
-                weigh_narrow(job, n, &members[..count], &mut scratch, chunk);
+            for first in groups.clone().step_by(LANES) {
+                let members = Members::Run { first, count: (groups.end - first).min(LANES) };
+                weigh_narrow(job, n, &members, &mut scratch, chunk);
             }
         } else {
             let mut scratch = WideScratch::new(n);
@@ -65,7 +87,7 @@ pub(super) fn weigh_chunk(job: &Job<'_>, chunk: &mut Chunk<'_>) {
         let n = job.components(alike[0]);
         if n <= NARROW {
             for members in alike.chunks(LANES) {
-                weigh_narrow(job, n, members, &mut scratch, chunk);
+                weigh_narrow(job, n, &Members::Listed(members), &mut scratch, chunk);
             }
         } else {
             let mut scratch = WideScratch::new(n);
@@ -127,56 +149,37 @@ impl WideScratch {
 }
 
 #[inline(always)]
-fn weigh_narrow(job: &Job<'_>, n: usize, groups: &[usize], scratch: &mut NarrowScratch, chunk: &mut Chunk<'_>) {
-    let count = groups.len();
-    // Lanes without a group repeat the last one.
-    let mut member = [0; LANES];
-    for (lane, member) in member.iter_mut().enumerate() {
-        *member = groups[lane.min(count - 1)];
-    }
+fn weigh_narrow(job: &Job<'_>, n: usize, groups: &Members<'_>, scratch: &mut NarrowScratch, chunk: &mut Chunk<'_>) {
     let mut rows = scratch.rows(n);
-    let mut members = Members { points: Lanes::splat(job.window as u32), beta: Lanes::splat(job.beta) };
-    let mut newest = Lanes::splat(0usize);
-    for lane in 0..LANES {
-        let group = member[lane];
-        if let Some(points) = job.points {
-            members.points[lane] = points[group].min(job.window as u32);
+    let known = Known::of_lanes(job, groups);
+    let last = (job.window - 1) * job.time_stride;
+    let mut newest = match *groups {
+        Members::Run { first, count: LANES } => {
+            Newest::Even { first: job.loss_base(first) + last, step: job.group_stride }
         }
-        if let Some(betas) = job.betas {
-            members.beta[lane] = betas[group];
+        _ => {
+            let mut places = Lanes::splat(0usize);
+            for lane in 0..LANES {
+                places[lane] = job.loss_base(groups.group(lane)) + last;
+            }
+            Newest::Each(places)
         }
-        newest[lane] = job.loss_base(group) + (job.window - 1) * job.time_stride;
-    }
-    for component in 0..n {
-        let (slope, mean) = summarise(job, newest, &members.points);
-        rows.slopes[component] = slope;
-        rows.means[component] = mean;
-        newest = newest.map(|place| place + job.component_stride);
-    }
-    let mut bases = [0; LANES];
-    let mut local = [0; LANES];
-    for lane in 0..count {
-        bases[lane] = job.weight_base(groups[lane]);
-        local[lane] = groups[lane] - chunk.groups.start;
-    }
-    let places = Places {
-        bases: &bases[..count],
-        groups: &local[..count],
-        group_stride: job.weight_group_stride,
-        component_stride: job.weight_component_stride,
     };
-    let status = weigh_rows::<Groups>(job, n, &members, &mut rows, &places);
-    let weights = &rows.weights[..];
-    chunk.weights.store_groups(&places, weights);
+    for component in 0..n {
+        (rows.slopes[component], rows.means[component]) = summarise(job, newest, &known.points);
+        newest.advance(job.component_stride);
+    }
+    let status = weigh_rows::<Groups>(job, n, &known, &mut rows, |lane| job.weight_base(groups.group(lane)));
+    chunk.weights.store_groups(job, chunk.groups.start, groups, rows.weights);
     if let Some(slopes) = &mut chunk.slopes {
-        slopes.store_groups(&places, rows.slopes);
+        slopes.store_groups(job, chunk.groups.start, groups, rows.slopes);
     }
     if let Some(means) = &mut chunk.means {
-        means.store_groups(&places, rows.means);
+        means.store_groups(job, chunk.groups.start, groups, rows.means);
     }
     if let Some(statuses) = &mut chunk.status {
-        for lane in 0..count {
-            statuses[local[lane]] = Status::from_bits(status[lane]);
+        for lane in 0..groups.count() {
+            statuses[groups.group(lane) - chunk.groups.start] = Status::from_bits(status[lane]);
         }
     }
 }
@@ -201,44 +204,41 @@ impl pulp::NullaryFnOnce for Wide<'_, '_, '_> {
     fn call(self) {
         let Self { job, n, group, scratch, chunk } = self;
         let mut rows = scratch.rows();
-        let window = job.window as u32;
-        let members = Members {
-            points: Lanes::splat(job.points.map_or(window, |points| points[group].min(window))),
-            beta: Lanes::splat(job.betas.map_or(job.beta, |betas| betas[group])),
-        };
+        let known = Known::of_group(job, group);
         let newest = job.loss_base(group) + (job.window - 1) * job.time_stride;
         for k in 0..rows.slopes.len() {
-            let mut places = Lanes::splat(0usize);
-            for l in 0..LANES {
+            let first = newest + k * LANES * job.component_stride;
+            let places = if (k + 1) * LANES <= n {
+                Newest::Even { first, step: job.component_stride }
+            } else {
                 // Lanes without a component repeat the last one.
-                places[l] = newest + Components::component(k, l).min(n - 1) * job.component_stride;
-            }
-            (rows.slopes[k], rows.means[k]) = summarise(job, places, &members.points);
+                let mut places = Lanes::splat(0usize);
+                for l in 0..LANES {
+                    places[l] = newest + Components::component(k, l).min(n - 1) * job.component_stride;
+                }
+                Newest::Each(places)
+            };
+            (rows.slopes[k], rows.means[k]) = summarise(job, places, &known.points);
         }
-        let places = Places {
-            bases: &[job.weight_base(group)],
-            groups: &[group - chunk.groups.start],
-            group_stride: job.weight_group_stride,
-            component_stride: job.weight_component_stride,
-        };
-        let status = weigh_rows::<Components>(job, n, &members, &mut rows, &places);
-        chunk.weights.store_components(&places, n, rows.weights);
+        let status = weigh_rows::<Components>(job, n, &known, &mut rows, |_| job.weight_base(group));
+        let start = chunk.groups.start;
+        chunk.weights.store_components(job, start, group, n, rows.weights);
         if let Some(slopes) = &mut chunk.slopes {
-            slopes.store_components(&places, n, rows.slopes);
+            slopes.store_components(job, start, group, n, rows.slopes);
         }
         if let Some(means) = &mut chunk.means {
-            means.store_components(&places, n, rows.means);
+            means.store_components(job, start, group, n, rows.means);
         }
         if let Some(statuses) = &mut chunk.status {
-            statuses[places.groups[0]] = Status::from_bits(status[0]);
+            statuses[group - start] = Status::from_bits(status[0]);
         }
     }
 }
 
 /// Slopes and means of a vector of rows in one pass over their points, newest first. Means only where they are wanted.
 #[inline(always)]
-fn summarise(job: &Job<'_>, newest: Lanes<usize>, points: &Lanes<u32>) -> (Lanes<f32>, Lanes<f32>) {
-    let rows = Rows::new(job.losses, newest, job.time_stride);
+fn summarise(job: &Job<'_>, newest: Newest, points: &Lanes<u32>) -> (Lanes<f32>, Lanes<f32>) {
+    let rows = Rows { losses: job.losses, newest, stride: job.time_stride, turn: job.turn };
     // One chunk of a length known to the compiler has no loops.
     let (slopes, means) = match job.ages {
         2 => one_chunk::<2>(job, &rows, points),
@@ -271,11 +271,7 @@ fn summarise(job: &Job<'_>, newest: Lanes<usize>, points: &Lanes<u32>) -> (Lanes
 }
 
 #[inline(always)]
-fn one_chunk<const AGES: usize>(
-    job: &Job<'_>,
-    rows: &Rows<'_>,
-    points: &Lanes<u32>,
-) -> (Lanes<f32>, Lanes<f32>) {
+fn one_chunk<const AGES: usize>(job: &Job<'_>, rows: &Rows<'_>, points: &Lanes<u32>) -> (Lanes<f32>, Lanes<f32>) {
     let chunk = rows.chunk(0, AGES);
     let mut slopes = Slopes::new();
     if job.slope_points == AGES {
@@ -310,38 +306,43 @@ enum Answer {
 fn weigh_rows<A: Across>(
     job: &Job<'_>,
     n: usize,
-    members: &Members,
+    known: &Known,
     rows: &mut Scratch<'_>,
-    places: &Places<'_>,
+    weight_base: impl Fn(usize) -> usize,
 ) -> Lanes<u32> {
     let vectors = rows.slopes.len();
-    let mut beta = members.beta;
+    let mut beta = known.beta;
 
     // Scores of rows that do not count are NaN from here on.
     let mut bad = Lanes::splat(0u32);
     for k in 0..vectors {
+        let mut scores = rows.slopes[k];
+        let means = if job.uses_means { rows.means[k] } else { scores };
         for l in 0..LANES {
-            let finite = rows.slopes[k][l].is_finite() & (!job.uses_means | rows.means[k][l].is_finite());
             let present = A::component(k, l) < n;
-            bad[l] |= u32::from(!finite & present);
-            rows.scores[k][l] = if finite & present { rows.slopes[k][l] } else { f32::NAN };
+            // Both are finite or NaN.
+            let nan = scores[l].is_nan() | means[l].is_nan();
+            bad[l] |= u32::from(nan & present);
+            scores[l] = if nan | !present { f32::NAN } else { scores[l] };
         }
+        rows.scores[k] = scores;
     }
     let bad = A::join(bad, |a, b| a | b);
     let mut status = Lanes::splat(0u32);
     for l in 0..LANES {
-        let ready = members.points[l] as usize >= job.slope_points;
-        let bad_beta = !(beta[l].abs() <= crate::MAX_BETA as f32);
+        let ready = known.points[l] as usize >= job.slope_points;
+        let bad_beta = beta[l].is_nan() | (beta[l].abs() > crate::MAX_BETA as f32);
         let flags = if bad_beta { Status::NON_FINITE_BETA.bits() } else { 0 }
             | if bad[l] != 0 { Status::NON_FINITE.bits() } else { 0 };
         status[l] = if ready { flags } else { Status::NOT_READY.bits() };
     }
-    let mut answer = Lanes([Answer::Computed; LANES]);
-    let exceptional = any(&status);
-    if exceptional {
-        answer = answers::<A>(job, n, &status, rows);
+    // Nearly always there is nothing to be seen to.
+    let answers = if any(&status) { Some(answers::<A>(job, n, &status, rows)) } else { None };
+    let mut computed = Lanes::splat(u32::MAX);
+    if let Some(answers) = &answers {
         for l in 0..LANES {
-            if answer[l] != Answer::Computed {
+            if answers[l] != Answer::Computed {
+                computed[l] = 0;
                 beta[l] = 0.0;
                 for k in 0..vectors {
                     rows.scores[k][l] = if A::component(k, l) < n { 0.0 } else { f32::NAN };
@@ -359,7 +360,7 @@ fn weigh_rows<A: Across>(
         flags = zero.map(|zero| if zero != 0 { Status::ZERO_SLOPE_SUM.bits() } else { 0 });
     }
     if job.uses_means || job.prior.is_some() {
-        weigh_with_factors::<A>(job, n, &beta, &answer, rows, &mut flags);
+        weigh_with_factors::<A>(job, n, &beta, &computed, rows, &mut flags);
     } else {
         plain::<A>(&beta, job.epsilon, rows.scores, rows.weights);
     }
@@ -367,26 +368,34 @@ fn weigh_rows<A: Across>(
         finish::<A>(job, n, rows);
     }
     for l in 0..LANES {
-        status[l] |= if answer[l] == Answer::Computed { flags[l] } else { 0 };
+        status[l] |= computed[l] & flags[l];
     }
-    if exceptional {
+    if let Some(answers) = &answers {
+        settle::<A>(job, n, answers, rows, weight_base);
+    }
+    status
+}
+
+/// Weights that are not computed.
+#[inline(never)]
+fn settle<A: Across>(
+    job: &Job<'_>,
+    n: usize,
+    answers: &Lanes<Answer>,
+    rows: &mut Scratch<'_>,
+    weight_base: impl Fn(usize) -> usize,
+) {
+    for (k, weights) in rows.weights.iter_mut().enumerate() {
         for l in 0..LANES {
-            for k in 0..vectors {
-                match answer[l] {
-                    Answer::Computed | Answer::Neutral => {}
-                    Answer::NotANumber => rows.weights[k][l] = f32::NAN,
-                    Answer::Kept => {
-                        if let (Some(previous), Some(base)) = (job.previous, places.bases.get(A::group(l)))
-                            && A::component(k, l) < n
-                        {
-                            rows.weights[k][l] = previous[base + A::component(k, l) * places.component_stride];
-                        }
-                    }
+            match (answers[l], job.previous) {
+                (Answer::NotANumber, _) => weights[l] = f32::NAN,
+                (Answer::Kept, Some(previous)) if A::component(k, l) < n => {
+                    weights[l] = previous[weight_base(l) + A::component(k, l) * job.weight_component_stride];
                 }
+                _ => {}
             }
         }
     }
-    status
 }
 
 /// What the groups get, given the flags that stand before anything is weighed.
@@ -426,37 +435,44 @@ fn weigh_with_factors<A: Across>(
     job: &Job<'_>,
     n: usize,
     beta: &Lanes<f32>,
-    answer: &Lanes<Answer>,
+    computed: &Lanes<u32>,
     rows: &mut Scratch<'_>,
     flags: &mut Lanes<u32>,
 ) {
     let vectors = rows.slopes.len();
-    let mut without_means = answer.map(|answer| !job.uses_means || answer != Answer::Computed);
+    let mut without_means = computed.map(|computed| u32::from(!job.uses_means || computed == 0));
     let mut negative = Lanes::splat(0u32);
     loop {
         for k in 0..vectors {
-            for l in 0..LANES {
-                let component = A::component(k, l);
-                let (prior, prior_exponent) = match job.prior {
-                    Some(prior) if component < n => prior[component],
-                    _ => (1.0, 0),
-                };
-                let mut mean = rows.means[k][l];
-                negative[l] |= u32::from(mean < 0.0 && !rows.scores[k][l].is_nan());
-                if job.on_negative_mean == OnNegativeMean::Clamp && mean < 0.0 {
-                    mean = 0.0;
+            let mut prior = Lanes::splat(1.0f32);
+            let mut prior_exponent = Lanes::splat(0i32);
+            if let Some(factors) = job.prior {
+                for l in 0..LANES {
+                    let component = A::component(k, l);
+                    (prior[l], prior_exponent[l]) = if component < n { factors[component] } else { (1.0, 0) };
                 }
-                let (mantissa, exponent) = if without_means[l] { (1.0, 0) } else { parts(mean) };
-                rows.mantissas[k][l] = prior * mantissa;
-                rows.exponents[k][l] = prior_exponent + exponent;
             }
+            if job.uses_means {
+                let (means, scores) = (rows.means[k], rows.scores[k]);
+                let clamps = job.on_negative_mean == OnNegativeMean::Clamp;
+                for l in 0..LANES {
+                    let below = means[l] < 0.0;
+                    negative[l] |= u32::from(below & !scores[l].is_nan());
+                    let (mantissa, exponent) = parts(if clamps & below { 0.0 } else { means[l] });
+                    let without = without_means[l] != 0;
+                    prior[l] *= if without { 1.0 } else { mantissa };
+                    prior_exponent[l] += if without { 0 } else { exponent };
+                }
+            }
+            rows.mantissas[k] = prior;
+            rows.exponents[k] = prior_exponent;
         }
         let factors = Factors { mantissas: rows.mantissas, exponents: rows.exponents };
         let none = weighted::<A>(beta, job.epsilon_parts, rows.scores, &factors, rows.terms, rows.weights);
         let mut again = false;
         for l in 0..LANES {
-            let zero = none[l] != 0 && !without_means[l];
-            without_means[l] |= zero;
+            let zero = none[l] != 0 && without_means[l] == 0;
+            without_means[l] |= u32::from(zero);
             flags[l] |= if zero { Status::ZERO_MEAN_LOSS.bits() } else { 0 };
             again |= zero;
         }

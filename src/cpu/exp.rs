@@ -13,13 +13,7 @@ const LN2_LOW: f32 = (LN2_HIGH as f64 - std::f64::consts::LN_2) as f32;
 /// Adding and subtracting 1.5 * 2^23 rounds to an integer, which lies in the low bits of the sum.
 const ROUND: f32 = 12_582_912.0;
 /// `exp(r) = 1 + r + r^2 (q0 + q1 r + ...)`: smallest largest relative error on |r| <= ln(2) / 2 (Remez), 3.1e-9.
-const POLYNOMIAL: [f32; 5] = [
-    0.499_999_934_509_362_5,
-    0.166_665_206_801_878_7,
-    0.041_668_387_539_711_67,
-    0.008_368_711_052_474_92,
-    0.001_381_460_671_854_036_3,
-];
+const POLYNOMIAL: [f32; 5] = [0.499_999_93, 0.166_665_21, 0.041_668_39, 0.008_368_711, 0.001_381_460_7];
 
 /// Arguments below this count as this in [`exp_parts`]. No product of f32 numbers with its exponential can be seen
 /// beside a term of another component, 0.
@@ -43,7 +37,7 @@ pub(super) fn exp_parts(x: f32) -> (f32, i32) {
 #[inline(always)]
 pub(super) fn scale_down(mantissa: f32, exponent: i32) -> f32 {
     let first = exponent.max(-120);
-    let second = exponent.saturating_sub(first).max(-126);
+    let second = exponent.wrapping_sub(first).max(-126);
     mantissa * power_of_two(first) * power_of_two(second)
 }
 

@@ -77,9 +77,6 @@ pub(super) trait Across {
     /// The component that lane `lane` of vector `vector` holds.
     fn component(vector: usize, lane: usize) -> usize;
 
-    /// Which of a block's groups lane `lane` belongs to.
-    fn group(lane: usize) -> usize;
-
     /// Gives every lane what the lanes of its group make together. `f` must be commutative.
     fn join<T: Copy>(value: Lanes<T>, f: impl Fn(T, T) -> T) -> Lanes<T>;
 }
@@ -91,11 +88,6 @@ impl Across for Groups {
     #[inline(always)]
     fn component(vector: usize, _: usize) -> usize {
         vector
-    }
-
-    #[inline(always)]
-    fn group(lane: usize) -> usize {
-        lane
     }
 
     #[inline(always)]
@@ -111,11 +103,6 @@ impl Across for Components {
     #[inline(always)]
     fn component(vector: usize, lane: usize) -> usize {
         vector * LANES + lane
-    }
-
-    #[inline(always)]
-    fn group(_: usize) -> usize {
-        0
     }
 
     #[inline(always)]

@@ -26,6 +26,7 @@ mod outputs;
 mod points;
 mod slopes;
 mod softmax;
+mod transpose;
 
 use crate::batch::{Batch, Outputs, Weights};
 use crate::config::{Normalize, OnNegativeMean, OnNonFinite, Scale};
@@ -96,6 +97,7 @@ struct Job<'a> {
     points: Option<&'a [u32]>,
     previous: Option<&'a [f32]>,
 
+    turn: transpose::Turn,
     uniform_components: Option<usize>,
     offsets: Option<&'a [u32]>,
     window: usize,
@@ -144,6 +146,7 @@ impl<'a> Job<'a> {
             betas: batch.betas,
             points: batch.points,
             previous: batch.previous,
+            turn: transpose::Turn::new(),
             uniform_components: shape.uniform_components(),
             offsets: shape.offsets(),
             window: shape.window(),

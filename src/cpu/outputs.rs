@@ -1,5 +1,6 @@
 //! The parts of the output slices that belong to a run of groups, so that threads can write without sharing.
 
+use super::Job;
 use super::lanes::{LANES, Lanes};
 use crate::batch::Outputs;
 use crate::plan::Plan;
@@ -24,63 +25,144 @@ pub(super) struct Chunk<'a> {
     pub(super) status: Option<&'a mut [Status]>,
 }
 
-/// Where the rows of a block go.
-pub(super) struct Places<'a> {
-    /// Place of each group's first component.
-    pub(super) bases: &'a [usize],
-    /// Number of each group within the run.
-    pub(super) groups: &'a [usize],
-    pub(super) group_stride: usize,
-    pub(super) component_stride: usize,
+/// The groups of a block, one to [`LANES`](super::lanes::LANES) of them.
+pub(super) enum Members<'a> {
+    /// `count` neighbours.
+    Run { first: usize, count: usize },
+    /// Any, in any order.
+    Listed(&'a [usize]),
+}
+
+impl Members<'_> {
+    #[inline(always)]
+    pub(super) fn count(&self) -> usize {
+        match self {
+            Self::Run { count, .. } => *count,
+            Self::Listed(groups) => groups.len(),
+        }
+    }
+
+    /// The group of a lane. Lanes without a group repeat the last one.
+    #[inline(always)]
+    pub(super) fn group(&self, lane: usize) -> usize {
+        match self {
+            Self::Run { first, count } => first + lane.min(count - 1),
+            Self::Listed(groups) => groups[lane.min(groups.len() - 1)],
+        }
+    }
 }
 
 impl Part<'_> {
-    /// Stores a block whose lanes are groups and whose vectors are components.
+    /// Stores a block whose lanes are groups and whose vectors are components, of the run that begins at group `start`.
     #[inline(always)]
-    pub(super) fn store_groups(&mut self, places: &Places<'_>, rows: &[Lanes<f32>]) {
-        let count = places.bases.len();
-        let adjacent = places.group_stride == 1
-            && places.groups.first().zip(places.groups.last()).is_some_and(|(first, last)| last - first + 1 == count);
-        match self {
-            Self::Whole { values, first } if adjacent => {
+    pub(super) fn store_groups(&mut self, job: &Job<'_>, start: usize, members: &Members<'_>, rows: &[Lanes<f32>]) {
+        let count = members.count();
+        match (self, members) {
+            (Self::Whole { values, first }, Members::Run { first: group, .. }) if job.weight_group_stride == 1 => {
+                let place = job.weight_base(*group) - *first;
                 for (component, row) in rows.iter().enumerate() {
-                    let start = places.bases[0] + component * places.component_stride - *first;
-                    values[start..start + count].copy_from_slice(&row.0[..count]);
+                    let place = place + component * job.weight_component_stride;
+                    values[place..place + count].copy_from_slice(&row.0[..count]);
                 }
             }
-            Self::Whole { values, first } => {
-                for (lane, base) in places.bases.iter().enumerate() {
-                    for (component, row) in rows.iter().enumerate() {
-                        values[base - *first + component * places.component_stride] = row[lane];
+            (Self::PerComponent(parts), Members::Run { first: group, .. }) if job.weight_group_stride == 1 => {
+                for (part, row) in parts.iter_mut().zip(rows) {
+                    part[group - start..group - start + count].copy_from_slice(&row.0[..count]);
+                }
+            }
+            (Self::Whole { values, first }, Members::Run { first: group, .. })
+                if job.weight_component_stride == 1 && job.weight_group_stride == rows.len() =>
+            {
+                let place = job.weight_base(*group) - *first;
+                let values = &mut values[place..place + count * rows.len()];
+                // Loops of a length known to the compiler.
+                match *rows {
+                    [a] => store_rows(values, [a]),
+                    [a, b] => store_rows(values, [a, b]),
+                    [a, b, c] => store_rows(values, [a, b, c]),
+                    [a, b, c, d] => store_rows(values, [a, b, c, d]),
+                    [a, b, c, d, e] => store_rows(values, [a, b, c, d, e]),
+                    [a, b, c, d, e, f] => store_rows(values, [a, b, c, d, e, f]),
+                    [a, b, c, d, e, f, g] => store_rows(values, [a, b, c, d, e, f, g]),
+                    [a, b, c, d, e, f, g, h] => store_rows(values, [a, b, c, d, e, f, g, h]),
+                    _ => {
+                        for (lane, group) in values.chunks_exact_mut(rows.len()).enumerate() {
+                            for (value, row) in group.iter_mut().zip(rows) {
+                                *value = row[lane];
+                            }
+                        }
                     }
                 }
             }
-            Self::PerComponent(parts) => {
-                for (part, row) in parts.iter_mut().zip(rows) {
-                    if adjacent {
-                        let start = places.groups[0];
-                        part[start..start + count].copy_from_slice(&row.0[..count]);
-                    } else {
-                        for (lane, group) in places.groups.iter().enumerate() {
-                            part[group * places.group_stride] = row[lane];
+            (Self::Whole { values, first }, _) => {
+                for lane in 0..count {
+                    let place = job.weight_base(members.group(lane)) - *first;
+                    if job.weight_component_stride == 1 {
+                        for (value, row) in values[place..place + rows.len()].iter_mut().zip(rows) {
+                            *value = row[lane];
                         }
+                    } else {
+                        for (component, row) in rows.iter().enumerate() {
+                            values[place + component * job.weight_component_stride] = row[lane];
+                        }
+                    }
+                }
+            }
+            (Self::PerComponent(parts), _) => {
+                for (part, row) in parts.iter_mut().zip(rows) {
+                    for lane in 0..count {
+                        part[(members.group(lane) - start) * job.weight_group_stride] = row[lane];
                     }
                 }
             }
         }
     }
 
-    /// Stores a group whose lanes are components.
+    /// Stores a group whose lanes are components, of the run that begins at group `start`.
     #[inline(always)]
-    pub(super) fn store_components(&mut self, places: &Places<'_>, components: usize, rows: &[Lanes<f32>]) {
-        for component in 0..components {
-            let value = rows[component / LANES][component % LANES];
-            match self {
-                Self::Whole { values, first } => {
-                    values[places.bases[0] - *first + component * places.component_stride] = value;
+    pub(super) fn store_components(
+        &mut self,
+        job: &Job<'_>,
+        start: usize,
+        group: usize,
+        components: usize,
+        rows: &[Lanes<f32>],
+    ) {
+        match self {
+            Self::Whole { values, first } => {
+                let place = job.weight_base(group) - *first;
+                for (k, row) in rows.iter().enumerate() {
+                    let count = (components - k * LANES).min(LANES);
+                    if job.weight_component_stride == 1 {
+                        let place = place + k * LANES;
+                        values[place..place + count].copy_from_slice(&row.0[..count]);
+                    } else {
+                        for l in 0..count {
+                            values[place + (k * LANES + l) * job.weight_component_stride] = row[l];
+                        }
+                    }
                 }
-                Self::PerComponent(parts) => parts[component][places.groups[0] * places.group_stride] = value,
             }
+            Self::PerComponent(parts) => {
+                for (component, part) in parts.iter_mut().enumerate() {
+                    part[(group - start) * job.weight_group_stride] = rows[component / LANES][component % LANES];
+                }
+            }
+        }
+    }
+}
+
+/// Stores a block group by group.
+#[inline(always)]
+fn store_rows<const N: usize>(values: &mut [f32], rows: [Lanes<f32>; N]) {
+    let (groups, _) = values.as_chunks_mut::<N>();
+    if let Ok(groups) = <&mut [[f32; N]; LANES]>::try_from(&mut *groups) {
+        for (lane, group) in groups.iter_mut().enumerate() {
+            *group = std::array::from_fn(|component| rows[component][lane]);
+        }
+    } else {
+        for (lane, group) in groups.iter_mut().enumerate() {
+            *group = std::array::from_fn(|component| rows[component][lane]);
         }
     }
 }
@@ -144,7 +226,8 @@ fn parts<'a>(shape: &Shape, values: &'a mut [f32], size: usize) -> Vec<Part<'a>>
         let mut rest = component;
         for (start, part) in starts().zip(&mut parts) {
             let length = if start + size < groups { size * group_stride } else { rest.len() };
-            let (piece, after) = std::mem::take(&mut rest).split_at_mut(length.min(rest.len()));
+            let length = length.min(rest.len());
+            let (piece, after) = std::mem::take(&mut rest).split_at_mut(length);
             rest = after;
             part.push(piece);
         }

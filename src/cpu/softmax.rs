@@ -38,20 +38,21 @@ pub(super) fn plain<A: Across>(beta: &Lanes<f32>, epsilon: f32, scores: &[Lanes<
     let mut added = Lanes::splat(0.0f32);
     for l in 0..LANES {
         shift[l] = if beta[l] < 0.0 { smallest[l] } else { largest[l] };
-        let equal = largest[l] == smallest[l] || beta[l] == 0.0;
+        let equal = (largest[l] == smallest[l]) | (beta[l] == 0.0);
         // The gap is not above 0 where every row has the same factor.
         let shifted = epsilon * exp(exponent(beta[l], largest[l], shift[l]));
         added[l] = if equal { 0.0 } else { shifted };
     }
     let mut sum = Lanes::splat(0.0f32);
     for (score, weight) in scores.iter().zip(&mut *weights) {
+        let mut term = *score;
         for l in 0..LANES {
-            let x = exponent(beta[l], score[l], shift[l]);
+            let x = exponent(beta[l], term[l], shift[l]);
             // NaN, too, gives 0.
-            let term = if x >= EXP_UNDERFLOW { exp(x) } else { 0.0 };
-            weight[l] = term;
-            sum[l] += term;
+            term[l] = if x >= EXP_UNDERFLOW { exp(x) } else { 0.0 };
+            sum[l] += term[l];
         }
+        *weight = term;
     }
     let sum = A::join(sum, |a, b| a + b);
     for weight in weights {
@@ -86,7 +87,7 @@ pub(super) fn weighted<A: Across>(
     for (score, mantissa) in scores.iter().zip(factors.mantissas) {
         for l in 0..LANES {
             let better = if beta[l] < 0.0 { score[l] < shift[l] } else { score[l] > shift[l] };
-            shift[l] = if better && mantissa[l] != 0.0 { score[l] } else { shift[l] };
+            shift[l] = if better & (mantissa[l] != 0.0) { score[l] } else { shift[l] };
         }
     }
     // The best is the largest or the smallest by the sign of beta: compare with that sign.
@@ -96,40 +97,50 @@ pub(super) fn weighted<A: Across>(
     let shift = shift.map(|s| if s.is_finite() { s } else { 0.0 });
 
     let mut top = Lanes::splat(NO_EXPONENT);
-    for (k, score) in scores.iter().enumerate() {
+    // Through local vectors: the compiler does not look for aliases of theirs.
+    let factors = factors.mantissas.iter().zip(factors.exponents);
+    for (((score, (mantissas, exponents)), weight), term) in
+        scores.iter().zip(factors).zip(&mut *weights).zip(&mut *terms)
+    {
+        let (score, mantissas, exponents) = (*score, *mantissas, *exponents);
+        let mut scaled = Lanes::splat(0.0);
+        let mut powers = Lanes::splat(0);
         for l in 0..LANES {
             let x = exponent(beta[l], score[l], shift[l]);
             // Rows without a factor may lie above the shift; NaN becomes LOWEST.
             let x = if x > LOWEST { x } else { LOWEST };
             let x = if x > 0.0 { 0.0 } else { x };
-            let (mantissa, exponent) = exp_parts(x);
-            let counts = !score[l].is_nan() && factors.mantissas[k][l] != 0.0;
-            let term = if counts { mantissa * factors.mantissas[k][l] } else { 0.0 };
-            let exponent = if counts { exponent + factors.exponents[k][l] } else { NO_EXPONENT };
-            weights[k][l] = term;
-            terms[k][l] = exponent;
-            top[l] = if exponent > top[l] { exponent } else { top[l] };
+            let (mantissa, power) = exp_parts(x);
+            let counts = !score[l].is_nan() & (mantissas[l] != 0.0);
+            scaled[l] = if counts { mantissa * mantissas[l] } else { 0.0 };
+            powers[l] = if counts { power.wrapping_add(exponents[l]) } else { NO_EXPONENT };
+            top[l] = top[l].max(powers[l]);
         }
+        *weight = scaled;
+        *term = powers;
     }
     let top = A::join(top, larger);
     let mut added = Lanes::splat(0.0f32);
     let mut unit = top;
     for l in 0..LANES {
         let gap = exponent(beta[l], largest[l], shift[l]);
-        let none = largest[l] == smallest[l] || beta[l] == 0.0 || gap > UNDERFLOW_GAP || epsilon.0 == 0.0;
+        let equal = (largest[l] == smallest[l]) | (beta[l] == 0.0);
+        let none = equal | (gap > UNDERFLOW_GAP) | (epsilon.0 == 0.0);
         let gap = if gap > LOWEST { gap } else { LOWEST };
         let (mantissa, exponent) = exp_parts(if gap > UNDERFLOW_GAP { UNDERFLOW_GAP } else { gap });
-        let exponent = exponent + epsilon.1;
-        unit[l] = if !none && exponent > top[l] { exponent } else { top[l] };
-        added[l] = if none { 0.0 } else { scale_down(mantissa * epsilon.0, exponent.saturating_sub(unit[l])) };
+        let exponent = exponent.wrapping_add(epsilon.1);
+        unit[l] = if none { top[l] } else { top[l].max(exponent) };
+        added[l] = if none { 0.0 } else { scale_down(mantissa * epsilon.0, exponent.wrapping_sub(unit[l])) };
     }
     let mut sum = Lanes::splat(0.0f32);
-    for (k, weight) in weights.iter_mut().enumerate() {
+    for (weight, power) in weights.iter_mut().zip(terms) {
+        let (mut term, power) = (*weight, *power);
         for l in 0..LANES {
-            let term = scale_down(weight[l], terms[k][l].saturating_sub(unit[l]));
-            weight[l] = term;
-            sum[l] += term;
+            // Exponents are far from overflow: see NO_EXPONENT.
+            term[l] = scale_down(term[l], power[l].wrapping_sub(unit[l]));
+            sum[l] += term[l];
         }
+        *weight = term;
     }
     let divisor = A::join(sum, |a, b| a + b).zip(added, |a, b| a + b);
     for weight in weights {

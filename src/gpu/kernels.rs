@@ -229,26 +229,32 @@ impl Kernel {
         self.kernels.pipeline(PipelineKey {
             stage: self.stage,
             source: Source::new(&self.plan, self.options, &self.tuning, shared),
-            constants: self.constants(),
+            constants: constants(self.stage, &self.plan, self.options, &self.tuning),
             slots: self.slots.clone(),
         })
     }
+}
 
-    /// The overrides of `shaders/params.wgsl`.
-    fn constants(&self) -> Vec<(&'static str, u32)> {
-        let config = self.plan.config();
-        let weighted = self.plan.is_loss_weighted();
-        let (want_slope, want_mean) = match self.stage {
+/// Values of the overrides of `shaders/params.wgsl`.
+pub(super) fn constants(
+    stage: Stage,
+    plan: &Plan,
+    options: KernelOptions,
+    tuning: &Tuning,
+) -> Vec<(&'static str, u32)> {
+    let config = plan.config();
+        let weighted = plan.is_loss_weighted();
+        let (want_slope, want_mean) = match stage {
             Stage::Slopes => (true, false),
             Stage::Average => (false, true),
             Stage::Fused => (true, weighted),
             Stage::Normalize | Stage::Softmax => (false, false),
         };
-        let merge = self.stage == Stage::Softmax && config.normalize != Normalize::None && self.options.status;
+        let merge = stage == Stage::Softmax && config.normalize != Normalize::None && options.status;
         vec![
-            ("WORKGROUP", self.tuning.workgroup),
-            ("TEAM", self.tuning.team),
-            ("GROUPS_INNERMOST", self.tuning.groups_innermost.into()),
+            ("WORKGROUP", tuning.workgroup),
+            ("TEAM", tuning.team),
+            ("GROUPS_INNERMOST", tuning.groups_innermost.into()),
             ("WANT_SLOPE", want_slope.into()),
             ("WANT_MEAN", want_mean.into()),
             ("LEAST_SQUARES", params::is_least_squares(config).into()),
@@ -273,8 +279,7 @@ impl Kernel {
                 },
             ),
             ("SCALE_TO_COMPONENTS", (config.scale == Scale::Components).into()),
-            ("KEEP_PREVIOUS", self.options.keep_previous.into()),
+            ("KEEP_PREVIOUS", options.keep_previous.into()),
             ("MERGE_STATUS", merge.into()),
         ]
     }
-}

@@ -38,6 +38,8 @@ mod requirements;
 mod slots;
 mod source;
 mod staged;
+#[cfg(test)]
+mod tests;
 mod tuning;
 
 pub use bindings::{Bindings, BoundKernel};

@@ -1,5 +1,5 @@
 //! The parameter block of a plan: the Rust side of `struct Params` in `shaders/params.wgsl`.
-//! `tests/shaders.rs` compares the two field by field.
+//! `src/gpu/tests.rs` compares the two field by field.
 
 use super::tuning::Tuning;
 use crate::coefficients;
@@ -26,11 +26,11 @@ pub(crate) struct Params {
     pub(crate) weight_component: u32,
     pub(crate) prior_start: u32,
     pub(crate) beta: f32,
-    pub(crate) epsilon: f32,
+    pub(crate) epsilon_mantissa: f32,
+    pub(crate) epsilon_exponent: i32,
     pub(crate) epsilon_norm: f32,
     pub(crate) floor: f32,
     pub(crate) least_squares_factor: f32,
-    pub(crate) padding: u32,
     pub(crate) differences: [f32; DIFFERENCES],
 }
 
@@ -47,6 +47,7 @@ impl Params {
         // Bindings are below 2 GiB, so every index into one fits 32 bits; larger plans are refused when bound.
         let word = |elements: u64| u32::try_from(elements).unwrap_or(u32::MAX);
         let count = |number: usize| word(number as u64);
+        let epsilon = wide(config.epsilon);
         let mut differences = [0.0; DIFFERENCES];
         let is_least_squares = is_least_squares(config);
         if !is_least_squares {
@@ -70,7 +71,8 @@ impl Params {
             weight_component: word(strides.weight_component),
             prior_start: count(shape.offsets().map_or(0, <[u32]>::len)),
             beta: config.beta as f32,
-            epsilon: (config.epsilon / plan.prior_unit()).min(f64::from(f32::MAX)) as f32,
+            epsilon_mantissa: epsilon.0,
+            epsilon_exponent: epsilon.1,
             epsilon_norm: config.epsilon as f32,
             floor: config.floor as f32,
             least_squares_factor: if is_least_squares {
@@ -78,7 +80,6 @@ impl Params {
             } else {
                 0.0
             },
-            padding: 0,
             differences,
         }
     }
@@ -88,9 +89,22 @@ pub(crate) fn is_least_squares(config: &Config) -> bool {
     config.score == Score::Slope(Slope::LeastSquares)
 }
 
-/// The words of [`Slot::Table`](super::Slot::Table): offsets, then the prior.
+/// A number that is not negative as mantissa in [1, 2] and exponent: `struct Wide` of the shaders. Products of priors, losses
+/// and exponentials span far more than f32's exponents.
+fn wide(value: f64) -> (f32, i32) {
+    if value == 0.0 {
+        return (0.0, 0);
+    }
+    // Subnormal f64 numbers get a mantissa below 1, which is as good.
+    let exponent = value.log2().floor().max(-1022.0);
+    ((value / exponent.exp2()) as f32, exponent as i32)
+}
+
+/// The words of [`Slot::Table`](super::Slot::Table): offsets, then mantissa and exponent of each prior factor.
 pub(crate) fn table(plan: &Plan) -> Vec<u32> {
-    let unit = plan.prior_unit();
-    let prior = plan.config().prior.iter().flatten().map(|factor| ((factor / unit) as f32).to_bits());
+    let prior = plan.config().prior.iter().flatten().flat_map(|&factor| {
+        let (mantissa, exponent) = wide(factor);
+        [mantissa.to_bits(), exponent.cast_unsigned()]
+    });
     plan.shape().offsets().unwrap_or(&[]).iter().copied().chain(prior).collect()
 }

@@ -121,7 +121,7 @@ impl Slot {
             Self::Weights | Self::Slopes | Self::Means | Self::Scores => shape.weights_len(),
             Self::Status | Self::Betas | Self::Points => shape.groups(),
             Self::Table => {
-                shape.offsets().map_or(0, <[u32]>::len) + plan.config().prior.as_ref().map_or(0, Vec::len)
+                shape.offsets().map_or(0, <[u32]>::len) + 2 * plan.config().prior.as_ref().map_or(0, Vec::len)
             }
         };
         words.max(1) as u64

@@ -149,6 +149,8 @@ impl Context {
             let result = self.weigh_in_chunks(plan, batch, outputs, bytes, allowed).await;
             self.check_reported()?;
             match result {
+                // On a lost device calls fail in many ways, or not at all.
+                Err(_) if crate::gpu::is_lost(&self.device) => return Err(DeviceError::Lost.into()),
                 // A smaller chunk may fit; below a page or two it will not.
                 Err(error) if error.is_out_of_memory() && bytes > 1 << 14 => bytes /= 4,
                 result => return result,

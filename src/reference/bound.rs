@@ -275,7 +275,9 @@ fn finish(plan: &Plan, low: &[f64], high: &[f64], epsilon: [f64; 2], exact: &[f6
             let [least, most] = [f64::min, f64::max].map(|pick| candidates.into_iter().reduce(pick).unwrap_or(0.0));
             let spread = (most - least) * share.abs().max(1.0) * scale;
             let value = exact[i].abs().max(most.abs() * scale).max(least.abs() * scale);
-            spread + rounding * cancellation.max(1.0) * value + 2.0 * TINY
+            let bound = spread + rounding * cancellation.max(1.0) * value + 2.0 * TINY * scale;
+            // A term of 0 with an exponent that is wholly unknown is 0 times infinity.
+            if bound.is_nan() { f64::INFINITY } else { bound }
         })
         .collect()
 }

@@ -82,10 +82,7 @@ impl Case {
             other => panic!("unknown variant {other}"),
         };
         let order = self.order.map(u32::try_from).transpose().map_err(|_| Refused::NegativeOrder)?;
-        Ok(config
-            .with_beta(self.beta)
-            .with_slope(Slope::Forward { order })
-            .with_on_negative_mean(OnNegativeMean::AsIs))
+        Ok(config.with_beta(self.beta).with_slope(Slope::Forward { order }).with_on_negative_mean(OnNegativeMean::AsIs))
     }
 
     /// One group of the case's size. Components of different lengths are padded at the front by repeating their oldest
@@ -98,6 +95,12 @@ impl Case {
             config = config.with_order(self.losses[0].len() as u32 - 1);
         }
         Plan::new(config, shape).map_err(Refused::Plan)
+    }
+
+    /// Whether the case's components have lengths of their own and padding changes what is asked: the points of a mean, or
+    /// the order that follows from the number of points. The components of a group share one window here.
+    pub fn is_ragged_beyond_padding(&self) -> bool {
+        self.has_tag("ragged") && (self.order.is_none() || self.variant == "loss_weighted")
     }
 
     /// The losses of [`Case::plan`], `[component][time]`.

@@ -89,7 +89,8 @@ impl<R: Read> Lines<R> {
             let own =
                 if after - before > 1 { self.record.as_slice().iter().filter(|&&b| b == b'\n').count() } else { 0 };
             if !(self.record.len() == 1 && field(&self.record, 0).is_empty()) {
-                return Ok(Some(after.saturating_sub(own as u64 + 1)));
+                // A quote that is never closed has swallowed the newline that was added at the end: not before `before`.
+                return Ok(Some(after.saturating_sub(own as u64 + 1).max(before)));
             }
         }
     }
@@ -182,7 +183,8 @@ impl Rows {
             problem: Box::new(problem),
         };
         if record.len() != header.names.len() {
-            let problem = Problem::Fields { fields: record.len(), columns: header.names.len() };
+            let open_quote = record.iter().next_back().is_some_and(|field| field.contains(&b'\n'));
+            let problem = Problem::Fields { fields: record.len(), columns: header.names.len(), open_quote };
             return Err(Fault { line: Some(line), ..problem.into() });
         }
         let place = Place::new(self.number, line);

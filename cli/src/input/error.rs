@@ -95,6 +95,8 @@ pub(crate) enum Problem {
     Fields {
         fields: usize,
         columns: usize,
+        /// Whether the last field goes over several lines.
+        open_quote: bool,
     },
     EmptyName,
     NotANumber {
@@ -145,9 +147,11 @@ impl fmt::Display for Problem {
                 write!(f, "column {position} has no name: name it or leave it out (pandas: `to_csv(..., index=False)`)")
             }
             Self::ColumnTwice { name } => write!(f, "two columns are called {name:?}: rename one"),
-            Self::Fields { fields, columns } => {
+            Self::Fields { fields, columns, open_quote } => {
                 write!(f, "{fields} fields, but the header has {columns} columns")?;
-                if fields > columns {
+                if *open_quote {
+                    f.write_str(": the last one goes over several lines, is a quote left open?")?;
+                } else if fields > columns {
                     f.write_str(": fields that hold commas have to be quoted")?;
                 }
                 Ok(())

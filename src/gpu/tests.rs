@@ -1,0 +1,259 @@
+//! Host and shader say the same thing: every fact that is written twice is compared here, on the texts, without a GPU.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use super::kernels::constants;
+use super::params::Params;
+use super::slots::{KernelOptions, Role, Slot, Stage, is_writable, slots};
+use super::source::Source;
+use super::tuning::{MAX_ROUNDS, MAX_WORKGROUP, Tuning};
+use crate::config::{Config, LossWeighting, Normalize, Slope};
+use crate::plan::Plan;
+use crate::shape::{Layout, Shape};
+use crate::{Status, single};
+use naga::valid::{Capabilities, GlobalUse, ModuleInfo, ValidationFlags, Validator};
+use naga::{AddressSpace, Expression, Literal, Module, ScalarKind, StorageAccess, TypeInner};
+use std::collections::{BTreeMap, HashSet};
+use std::mem::offset_of;
+
+const SUBGROUPS: Option<(u32, u32)> = Some((32, 32));
+
+fn parse(text: &str) -> (Module, ModuleInfo) {
+    let module = naga::front::wgsl::parse_str(text).unwrap_or_else(|error| panic!("{}", error.emit_to_string(text)));
+    let info = Validator::new(ValidationFlags::all(), Capabilities::SUBGROUP)
+        .validate(&module)
+        .unwrap_or_else(|error| panic!("{}", error.emit_to_string(text)));
+    (module, info)
+}
+
+/// One plan for every text and every override value that the library can ask for.
+fn plans() -> Vec<Plan> {
+    let mut plans = Vec::new();
+    let shapes = [
+        Shape::new(1000, 3, 5).unwrap(),
+        Shape::new(7, 300, 5).unwrap(),
+        Shape::new(7, 4096, 5).unwrap(),
+        Shape::new(1000, 3, 5).unwrap().with_layout(Layout::TimeMajor).unwrap(),
+        Shape::new(10, 600, 5).unwrap().with_layout(Layout::TimeMajor).unwrap(),
+        Shape::ragged(vec![0, 2, 2, 7], 5).unwrap(),
+        Shape::ragged(vec![0, 2, 2, 700], 5).unwrap().with_layout(Layout::TimeMajor).unwrap(),
+    ];
+    for shape in shapes {
+        for prior in [false, true] {
+            for loss_weighting in [LossWeighting::None, LossWeighting::Window] {
+                for normalize in [Normalize::None, Normalize::SignedSum] {
+                    let mut config = Config::original().with_loss_weighting(loss_weighting).with_normalize(normalize);
+                    if prior {
+                        config = config.with_prior(vec![0.5; shape.max_components()]);
+                    }
+                    plans.push(Plan::new(config, shape.clone()).unwrap());
+                }
+            }
+        }
+    }
+    let shape = Shape::new(1000, 3, 5).unwrap();
+    plans.push(Plan::new(Config::original().with_slope(Slope::LeastSquares), shape).unwrap());
+    plans
+}
+
+fn options() -> Vec<KernelOptions> {
+    (0..16u8)
+        .map(|bits| KernelOptions {
+            status: bits & 1 != 0,
+            per_group_beta: bits & 2 != 0,
+            per_group_points: bits & 4 != 0,
+            keep_previous: bits & 8 != 0,
+            means: false,
+        })
+        .collect()
+}
+
+fn tuning(plan: &Plan, stage: Stage, subgroups: Option<(u32, u32)>) -> Tuning {
+    Tuning::choose(plan, stage, subgroups, 65_535).unwrap()
+}
+
+/// Calls `check` for every distinct text with a plan, a stage and options that lead to it.
+fn each_text(mut check: impl FnMut(&Plan, KernelOptions, bool, &Module, &ModuleInfo)) -> usize {
+    let mut seen = HashSet::new();
+    for plan in plans() {
+        for options in options() {
+            for subgroups in [None, SUBGROUPS] {
+                for shared in [false, true] {
+                    let stages = Stage::ALL.map(|stage| tuning(&plan, stage, subgroups));
+                    for tuning in stages {
+                        let source = Source::new(&plan, options, &tuning, shared);
+                        if seen.insert(source) {
+                            let (module, info) = parse(&source.text());
+                            check(&plan, options, shared, &module, &info);
+                        }
+                    }
+                }
+            }
+        }
+    }
+    seen.len()
+}
+
+#[test]
+fn every_text_is_valid_and_uses_just_the_slots_of_its_stages() {
+    let texts = each_text(|plan, options, shared, module, info| {
+        for stage in Stage::ALL {
+            let index = module.entry_points.iter().position(|e| e.name == stage.entry_point()).unwrap();
+            let usage = info.get_entry_point(index);
+            let mut expected: BTreeMap<u32, Role> =
+                slots(stage, plan, options).into_iter().map(|(slot, role)| (slot.binding(), role)).collect();
+            for (handle, global) in module.global_variables.iter() {
+                let Some(binding) = global.binding else { continue };
+                assert_eq!(binding.group, 0);
+                let used = usage[handle];
+                if binding.binding == 0 {
+                    assert_eq!(global.space, AddressSpace::Uniform);
+                    continue;
+                }
+                match expected.remove(&binding.binding) {
+                    None => assert!(used.is_empty(), "{stage:?} uses {:?}, which no slot says", global.name),
+                    Some(role) => {
+                        assert!(!used.is_empty(), "{stage:?} does not use {:?}", global.name);
+                        assert_eq!(used.contains(GlobalUse::WRITE), role == Role::Output, "{stage:?} {:?}", global.name);
+                        let writable = Slot::ALL.into_iter().find(|s| s.binding() == binding.binding).unwrap();
+                        let AddressSpace::Storage { access } = global.space else { panic!() };
+                        assert_eq!(access.contains(StorageAccess::STORE), is_writable(writable, shared));
+                    }
+                }
+            }
+            assert!(expected.is_empty(), "{stage:?} lacks bindings {expected:?}");
+        }
+    });
+    assert!(texts > 200, "only {texts} texts");
+}
+
+#[test]
+fn parameter_block_has_the_same_fields_at_the_same_places() {
+    let plan = &plans()[0];
+    let (module, _) =
+        parse(&Source::new(plan, KernelOptions::default(), &tuning(plan, Stage::Fused, None), false).text());
+    let (_, ty) = module.types.iter().find(|(_, ty)| ty.name.as_deref() == Some("Params")).unwrap();
+    let TypeInner::Struct { members, span } = &ty.inner else { panic!("Params is a structure") };
+    assert_eq!(*span as usize, size_of::<Params>());
+    let shader: Vec<(&str, usize)> =
+        members.iter().map(|m| (m.name.as_deref().unwrap(), m.offset as usize)).collect();
+    macro_rules! fields {
+        ($($field:ident),*) => { vec![$((stringify!($field), offset_of!(Params, $field))),*] };
+    }
+    let host = fields!(
+        groups, workgroups_x, components, slots, window, slope_points, mean_points, points_read, loss_group,
+        loss_component, loss_time, weight_group, weight_component, prior_start, beta, epsilon_mantissa, epsilon_exponent,
+        epsilon_norm, floor, least_squares_factor, differences
+    );
+    assert_eq!(shader, host);
+    // Kinds, as far as one field can be mistaken for another.
+    for member in members {
+        let expected = match member.name.as_deref().unwrap() {
+            "beta" | "epsilon_mantissa" | "epsilon_norm" | "floor" | "least_squares_factor" => ScalarKind::Float,
+            "epsilon_exponent" => ScalarKind::Sint,
+            _ => ScalarKind::Uint,
+        };
+        if let TypeInner::Scalar(scalar) = module.types[member.ty].inner {
+            assert_eq!(scalar.kind, expected, "{:?}", member.name);
+        }
+    }
+}
+
+/// The constants of a module by name.
+fn constant(module: &Module, name: &str) -> f64 {
+    let (_, constant) = module
+        .constants
+        .iter()
+        .find(|(_, c)| c.name.as_deref() == Some(name))
+        .unwrap_or_else(|| panic!("no constant {name}"));
+    match module.global_expressions[constant.init] {
+        Expression::Literal(Literal::F32(value)) => f64::from(value),
+        Expression::Literal(Literal::U32(value)) => f64::from(value),
+        ref other => panic!("{name} is {other:?}"),
+    }
+}
+
+#[test]
+fn constants_are_the_hosts() {
+    let plan = &plans()[0];
+    let module = |plan: &Plan| {
+        parse(&Source::new(plan, KernelOptions::default(), &tuning(plan, Stage::Fused, None), false).text()).0
+    };
+    let text = module(plan);
+    for (flag, name) in Status::NAMES {
+        let name = format!("STATUS_{}", name.to_uppercase().replace('-', "_"));
+        assert_eq!(constant(&text, &name), f64::from(flag.bits()), "{name}");
+    }
+    assert_eq!(constant(&text, "POINTS_PER_SUM"), single::POINTS_PER_SUM as f64);
+    assert_eq!(constant(&text, "MIN_DIVISOR"), f64::from(single::MIN_DIVISOR));
+    assert_eq!(constant(&text, "UNDERFLOW_GAP"), f64::from(single::UNDERFLOW_GAP));
+    assert_eq!(constant(&text, "SLOTS"), 1.0);
+    let many = plans().into_iter().find(|plan| plan.shape().max_components() == 4096).unwrap();
+    assert_eq!(constant(&module(&many), "SLOTS"), f64::from(MAX_ROUNDS));
+    let tile_row = 4.0 * (constant(&text, "TILE_POINTS") + 1.0);
+    let tuning = tuning(plan, Stage::Fused, None);
+    assert!(tuning.tiled);
+    let declared: u32 = text
+        .global_variables
+        .iter()
+        .filter(|(_, global)| global.space == AddressSpace::WorkGroup)
+        .map(|(_, global)| match global.name.as_deref().unwrap() {
+            "tile" => tile_row as u32,
+            "team_scratch" => 16,
+            "team_scratch_bits" => 4,
+            other => panic!("{other} is not counted in Tuning::workgroup_bytes"),
+        })
+        .sum();
+    assert_eq!(declared * tuning.workgroup, tuning.workgroup_bytes());
+    // What every WebGPU device and SwiftShader offer.
+    for plan in plans() {
+        for stage in Stage::ALL {
+            let tuning = Tuning::choose(&plan, stage, None, 65_535).unwrap();
+            assert!(tuning.workgroup_bytes() <= 16_352 && tuning.workgroup <= MAX_WORKGROUP, "{tuning}");
+            assert!(tuning.rounds <= MAX_ROUNDS && tuning.team.is_power_of_two(), "{tuning}");
+            assert!(tuning.team * tuning.rounds >= plan.shape().max_components() as u32, "{tuning}");
+        }
+    }
+}
+
+#[test]
+fn overrides_are_set_by_name_and_none_is_left_out() {
+    let plan = &plans()[0];
+    let (module, _) =
+        parse(&Source::new(plan, KernelOptions::default(), &tuning(plan, Stage::Fused, None), false).text());
+    // Those without a name are expressions of the others, such as the length of the tile.
+    let overrides: Vec<&str> = module.overrides.iter().filter_map(|(_, o)| o.name.as_deref()).collect();
+    for stage in Stage::ALL {
+        let mut set: Vec<&str> =
+            constants(stage, plan, KernelOptions::default(), &tuning(plan, stage, None)).iter().map(|c| c.0).collect();
+        let mut declared = overrides.clone();
+        set.sort_unstable();
+        declared.sort_unstable();
+        assert_eq!(set, declared);
+    }
+}
+
+#[test]
+fn the_shape_on_the_device_does_not_depend_on_the_number_of_groups() {
+    for layout in [Layout::RowMajor, Layout::TimeMajor] {
+        for components in [1, 2, 3, 31, 32, 33, 255, 256, 257, 512, 513, 4096] {
+            let at = |groups| {
+                let shape = Shape::new(groups, components, 2).unwrap().with_layout(layout).unwrap();
+                let plan = Plan::new(Config::original(), shape).unwrap();
+                Tuning { workgroups: [0; 3], ..tuning(&plan, Stage::Fused, None) }
+            };
+            for groups in [0, 2, 3, 1000, 100_000] {
+                assert_eq!(at(1), at(groups), "{components} components, {layout:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn more_workgroups_than_one_dimension_has_spread_over_two() {
+    let plan = |groups| Plan::new(Config::original(), Shape::new(groups, 256, 2).unwrap()).unwrap();
+    let workgroups = |groups| Tuning::choose(&plan(groups), Stage::Softmax, None, 65_535).map(|t| t.workgroups);
+    assert_eq!(workgroups(0), Some([1, 0, 0]));
+    assert_eq!(workgroups(65_535), Some([65_535, 1, 1]));
+    assert_eq!(workgroups(65_536), Some([65_535, 2, 1]));
+    assert_eq!(workgroups(65_535 * 65_535 + 1), None);
+}

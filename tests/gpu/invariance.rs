@@ -1,0 +1,148 @@
+//! A group's result does not depend on the batch around it, bit for bit.
+
+use crate::agreement::answer;
+use crate::common::problem::{Problem, Random, bits, group_bits, random_problem};
+use crate::context;
+use softadapt::gpu::{Bindings, KernelOptions, Kernels, Stage};
+
+use softadapt::{Batch, Layout, Outputs, Shape};
+
+fn layouts(problem: &Problem) -> [Layout; 2] {
+    // Custom strides travel in one of the two dense layouts; the others stay as they are.
+    match problem.plan.shape().layout() {
+        Layout::Strided(s) if s.group < s.component => [Layout::TimeMajor; 2],
+        Layout::Strided(_) => [Layout::RowMajor; 2],
+        layout => [layout; 2],
+    }
+}
+
+pub(crate) fn a_group_has_the_same_bits_in_any_batch_and_place() {
+    for seed in 6000..6120 {
+        let problem = random_problem(seed);
+        let groups = problem.plan.shape().groups();
+        if groups == 0 {
+            continue;
+        }
+        let whole = answer(&problem);
+        let random = &mut Random(seed);
+        let mut shuffled: Vec<usize> = (0..groups).collect();
+        for i in (1..groups).rev() {
+            shuffled.swap(i, random.below(i + 1));
+        }
+        let some = shuffled[..random.within(1..=groups)].to_vec();
+        let alone = vec![random.below(groups)];
+        let repeated = vec![random.below(groups); 70];
+        for chosen in [shuffled, some, alone, repeated] {
+            if problem.plan.shape().max_components() * problem.plan.shape().window() * chosen.len() > 400_000 {
+                continue;
+            }
+            let other = problem.of_groups(&chosen, layouts(&problem)[0]);
+            let other_answer = answer(&other);
+            for (new, &old) in chosen.iter().enumerate() {
+                assert_eq!(
+                    group_bits(&other, &other_answer, new),
+                    group_bits(&problem, &whole, old),
+                    "seed {seed}, group {old} as {new} of {}",
+                    chosen.len()
+                );
+            }
+        }
+        // A ragged group as a uniform batch of one.
+        if problem.plan.shape().offsets().is_some() && problem.plan.shape().layout() == Layout::RowMajor {
+            let group = random.below(groups);
+            let components = problem.plan.shape().components(group);
+            if components > 0 {
+                let part = problem.of_groups(&[group], Layout::RowMajor);
+                let shape = Shape::new(1, components, part.plan.shape().window()).unwrap();
+                let uniform = Problem { plan: part.plan.with_shape(shape).unwrap(), ..part };
+                assert_eq!(
+                    group_bits(&uniform, &answer(&uniform), 0),
+                    group_bits(&problem, &whole, group),
+                    "seed {seed}, ragged group {group} of {components} components alone"
+                );
+            }
+        }
+    }
+}
+
+pub(crate) fn chunks_and_layouts_do_not_show() {
+    for seed in 7000..7060 {
+        let problem = random_problem(seed);
+        let whole = answer(&problem);
+        for bytes in [1, 200, 5000] {
+            let context = context().clone().with_chunk_bytes(bytes);
+            let parts = context.weigh(&problem.plan, &problem.batch()).unwrap();
+            for group in 0..problem.plan.shape().groups() {
+                assert_eq!(
+                    group_bits(&problem, &parts, group),
+                    group_bits(&problem, &whole, group),
+                    "seed {seed}, group {group}, chunks of {bytes} bytes"
+                );
+            }
+        }
+    }
+}
+
+pub(crate) fn repeated_runs_have_the_same_bits() {
+    let problem = random_problem(7);
+    let first = answer(&problem);
+    for _ in 0..50 {
+        let again = answer(&problem);
+        assert_eq!(bits(&again.weights), bits(&first.weights));
+        assert_eq!(again.status, first.status);
+    }
+}
+
+/// Two devices of one adapter, with and without the subgroup feature.
+pub(crate) fn subgroups_and_workgroup_memory_give_the_same_bits() {
+    let with = context();
+    if with.adapter().subgroup_sizes.is_none() {
+        return;
+    }
+    let without = Portable::new();
+    let mut by_shuffles = 0;
+    for seed in 8000..8060 {
+        let problem = random_problem(seed);
+        if problem.plan.shape().layout() != Layout::RowMajor || problem.plan.shape().groups() == 0 {
+            continue;
+        }
+        let kernel = with.kernels().kernel(&problem.plan, Stage::Fused, KernelOptions::default()).unwrap();
+        by_shuffles += usize::from(kernel.tuning().subgroups);
+        let plain = Batch::new(&problem.losses);
+        let mut weights = vec![0.0; problem.plan.shape().weights_len()];
+        with.weigh_into(&problem.plan, &plain, &mut Outputs::new(&mut weights)).unwrap();
+        assert_eq!(bits(&weights), bits(&without.weigh(&problem)), "seed {seed}");
+    }
+    assert!(by_shuffles > 5, "only {by_shuffles} plans used shuffles");
+}
+
+/// A device without features.
+struct Portable {
+    device: wgpu::Device,
+    queue: wgpu::Queue,
+}
+
+impl Portable {
+    fn new() -> Self {
+        let (device, queue) = crate::embedding::new_device(wgpu::Features::empty(), wgpu::Limits::default());
+        Self { device, queue }
+    }
+
+    fn weigh(&self, problem: &Problem) -> Vec<f32> {
+        let kernel =
+            Kernels::new(&self.device).kernel(&problem.plan, Stage::Fused, KernelOptions::default()).unwrap();
+        assert!(!kernel.tuning().subgroups);
+        let losses = crate::embedding::buffer(&self.device, bytemuck::cast_slice(&problem.losses), 0);
+        let weights = crate::embedding::poisoned_buffer(&self.device, 4 * problem.plan.shape().weights_len() as u64);
+        let bound = kernel
+            .bind(&Bindings {
+                losses: Some(losses.as_entire_buffer_binding()),
+                weights: Some(weights.as_entire_buffer_binding()),
+                ..Bindings::default()
+            })
+            .unwrap();
+        crate::embedding::submit(&self.device, &self.queue, |pass| bound.record(pass));
+        crate::embedding::read(&self.device, &self.queue, &weights)[..problem.plan.shape().weights_len()].to_vec()
+    }
+}
+

@@ -1,0 +1,91 @@
+//! Tests that need an adapter, hardware or software. Where there is none they are reported as ignored, and fail in CI,
+//! which installs one.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod agreement;
+mod embedding;
+mod faults;
+mod invariance;
+
+use libtest_mimic::{Arguments, Failed, Trial};
+use softadapt::host::{AdapterChoice, Context};
+use std::sync::OnceLock;
+
+/// The adapter that `SOFTADAPT_TEST_ADAPTER` names, or the best there is.
+pub(crate) fn choice() -> AdapterChoice {
+    std::env::var("SOFTADAPT_TEST_ADAPTER").map_or(AdapterChoice::Any, AdapterChoice::Named)
+}
+
+/// One context for all tests: they may share a device, and making one takes longer than most of them.
+pub(crate) fn context() -> &'static Context {
+    static CONTEXT: OnceLock<Context> = OnceLock::new();
+    CONTEXT.get_or_init(|| Context::new(&choice()).unwrap_or_else(|error| panic!("{error}")))
+}
+
+/// A test by its function's name.
+macro_rules! trials {
+    ($($module:ident :: $name:ident),* $(,)?) => {
+        vec![$((concat!(stringify!($module), "::", stringify!($name)), $module::$name as fn())),*]
+    };
+}
+
+fn main() {
+    let arguments = Arguments::from_args();
+    let adapters = softadapt::host::adapters();
+    let can_run = !adapters.is_empty();
+    let must_run = std::env::var_os("CI").is_some();
+    if !can_run && !must_run {
+        eprintln!("no GPU adapter, not even a software one: all tests of this binary are ignored");
+    }
+    let trials = trials![
+        agreement::oracle_cases_come_out_within_the_derived_bounds,
+        agreement::random_plans_agree_with_the_reference_and_the_cpu,
+        agreement::components_across_every_border,
+        agreement::windows_across_every_border,
+        agreement::group_counts_across_every_border,
+        agreement::exponential_is_within_two_ulp,
+        invariance::a_group_has_the_same_bits_in_any_batch_and_place,
+        invariance::chunks_and_layouts_do_not_show,
+        invariance::repeated_runs_have_the_same_bits,
+        invariance::subgroups_and_workgroup_memory_give_the_same_bits,
+        embedding::requirements_of_small_batches_are_the_downlevel_defaults,
+        embedding::limits_that_are_too_low_are_named,
+        embedding::buffers_are_described_and_just_large_enough,
+        embedding::bad_bindings_are_refused_and_the_kernel_lives,
+        embedding::inputs_and_outputs_can_share_a_buffer,
+        embedding::two_plans_in_one_encoder_do_not_disturb_each_other,
+        embedding::later_dispatches_see_earlier_results,
+        embedding::betas_can_be_rewritten_between_submits,
+        embedding::stages_work_alone,
+        embedding::passes_of_our_own_take_timestamps,
+        embedding::empty_batches_record_nothing,
+        embedding::everything_works_on_the_noop_device,
+        embedding::types_are_send_sync_and_clone,
+        embedding::a_pipeline_cache_is_accepted,
+        faults::host_handlers_and_scopes_see_nothing_of_ours,
+        faults::a_lost_device_is_an_error_and_a_new_context_works,
+        faults::buffers_of_another_device_are_refused,
+        faults::wrong_slices_are_refused,
+        faults::adapters_that_do_not_exist_are_named,
+        faults::out_of_memory_is_an_error_or_smaller_chunks,
+        faults::two_threads_share_a_context,
+    ];
+    let trials = trials
+        .into_iter()
+        .map(|(name, test)| {
+            let run = move || {
+                if can_run {
+                    test();
+                    Ok(())
+                } else {
+                    Err(Failed::from("no GPU adapter: install a software one (see scripts/test)"))
+                }
+            };
+            Trial::test(name, run).with_ignored_flag(!can_run && !must_run)
+        })
+        .collect();
+    libtest_mimic::run(&arguments, trials).exit();
+}
