@@ -7,7 +7,6 @@ mod config;
 mod error;
 mod plan;
 mod shape;
-#[cfg_attr(not(test), expect(dead_code, reason = "until the f32 paths land"))]
 mod single;
 mod status;
 

@@ -42,6 +42,7 @@ fn main() {
     }
     let trials = trials![
         agreement::oracle_cases_come_out_within_the_derived_bounds,
+        agreement::awkward_inputs_get_their_documented_answers,
         agreement::random_plans_agree_with_the_reference_and_the_cpu,
         agreement::components_across_every_border,
         agreement::windows_across_every_border,
