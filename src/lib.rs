@@ -1,6 +1,11 @@
 //! Adaptive loss weights (SoftAdapt, arXiv 1912.12355) for thousands of independent experiments at once.
 #![doc = include_str!("front_page.md")]
 
+// The README's example is compiled with the documentation tests.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
+
 mod batch;
 mod coefficients;
 mod config;

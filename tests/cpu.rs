@@ -9,9 +9,7 @@ use common::problem::{
     POISON, Problem, Random, Tally, bits, check_oracle, compare, group_bits, outputs, poisoned, random_losses,
     random_problem,
 };
-use softadapt::{
-    Batch, BatchError, Config, Layout, Normalize, Outputs, Plan, Shape, Status, Strides, Weights, cpu,
-};
+use softadapt::{Batch, BatchError, Config, Layout, Normalize, Outputs, Plan, Shape, Status, Strides, Weights, cpu};
 
 /// The f32 path's answer, poison where nothing was written.
 fn answer(problem: &Problem) -> Weights<f32> {

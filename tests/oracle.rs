@@ -4,7 +4,7 @@
 mod common;
 
 use common::edge_cases;
-use common::oracle::{Exact, cases};
+use common::oracle::{Exact, cases, slope_cases};
 use serde_json::Value;
 use softadapt::{Batch, Config, OnNonFinite, Plan, Shape, Status, reference};
 
@@ -49,7 +49,37 @@ fn exact_weights_come_out_to_twelve_digits() {
         }
         assert_eq!(answer.status[0].contains(Status::NEGATIVE_MEAN_LOSS), means.iter().flatten().any(|m| *m < 0.0));
     }
-    assert_eq!((plain, equal_scores, no_mean), (347, 18, 1));
+    assert_eq!((plain, equal_scores, no_mean), (336, 18, 1));
+}
+
+/// Components of one group share a window here; where they do not, each is a group of its own as far as its slope and mean.
+#[test]
+fn components_of_different_lengths_have_their_slopes_and_means() {
+    let mut compared = 0;
+    for case in cases().iter().filter(|case| case.is_ragged_beyond_padding()) {
+        let Exact::Known { slopes, means, .. } = &case.exact else { panic!("{}", case.id) };
+        for (i, losses) in case.losses.iter().enumerate() {
+            let plan = Plan::new(case.config().unwrap(), Shape::new(1, 1, losses.len()).unwrap()).unwrap();
+            let answer = reference::weigh(&plan, &Batch::new(losses)).unwrap();
+            assert!((answer.slopes[0] - slopes[i]).abs() <= 1e-14 * slopes[i].abs(), "{}", case.id);
+            assert!(means.iter().all(|means| (answer.means[0] - means[i]).abs() <= 1e-15 * means[i]), "{}", case.id);
+            compared += 1;
+        }
+    }
+    assert_eq!(compared, 12);
+}
+
+/// The finite-difference tests that the packages ship.
+#[test]
+fn the_packages_own_slope_tests_pass() {
+    let mut compared = 0;
+    for (order, losses, expected) in slope_cases() {
+        let plan = Plan::new(Config::original().with_order(order), Shape::new(1, 1, losses.len()).unwrap()).unwrap();
+        let answer = reference::weigh(&plan, &Batch::new(&losses)).unwrap();
+        assert!((answer.slopes[0] - expected).abs() < 1e-13, "order {order}: {} for {expected}", answer.slopes[0]);
+        compared += 1;
+    }
+    assert_eq!(compared, 11);
 }
 
 /// What the packages answer with NaN, spurious numbers or an exception.

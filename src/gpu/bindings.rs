@@ -77,23 +77,21 @@ impl<'a> Bindings<'a> {
 
         let pipeline = kernel.pipeline(shared)?;
         let table = kernel.table.as_ref();
-        let entries: Vec<_> = std::iter::once(wgpu::BindGroupEntry {
-            binding: 0,
-            resource: kernel.params.as_entire_binding(),
-        })
-        .chain(table.map(|table| wgpu::BindGroupEntry {
-            binding: Slot::Table.binding(),
-            resource: table.as_entire_binding(),
-        }))
-        .chain(ranges.iter().map(|range| wgpu::BindGroupEntry {
-            binding: range.slot.binding(),
-            resource: wgpu::BindingResource::Buffer(wgpu::BufferBinding {
-                buffer: range.buffer,
-                offset: range.offset,
-                size: wgpu::BufferSize::new(range.bytes),
-            }),
-        }))
-        .collect();
+        let entries: Vec<_> =
+            std::iter::once(wgpu::BindGroupEntry { binding: 0, resource: kernel.params.as_entire_binding() })
+                .chain(table.map(|table| wgpu::BindGroupEntry {
+                    binding: Slot::Table.binding(),
+                    resource: table.as_entire_binding(),
+                }))
+                .chain(ranges.iter().map(|range| wgpu::BindGroupEntry {
+                    binding: range.slot.binding(),
+                    resource: wgpu::BindingResource::Buffer(wgpu::BufferBinding {
+                        buffer: range.buffer,
+                        offset: range.offset,
+                        size: wgpu::BufferSize::new(range.bytes),
+                    }),
+                }))
+                .collect();
         let bind_group = scoped(device, || {
             device.create_bind_group(&wgpu::BindGroupDescriptor {
                 label: Some("softadapt"),

@@ -79,9 +79,8 @@ impl Kernels {
     pub fn kernel(&self, plan: &Plan, stage: Stage, options: KernelOptions) -> Result<Kernel, KernelError> {
         let limits = self.inner.device.limits();
         let too_many = KernelError::TooManyGroups { groups: plan.shape().groups() };
-        let tuning =
-            Tuning::choose(plan, stage, self.subgroup_sizes(), limits.max_compute_workgroups_per_dimension)
-                .ok_or(too_many)?;
+        let tuning = Tuning::choose(plan, stage, self.subgroup_sizes(), limits.max_compute_workgroups_per_dimension)
+            .ok_or(too_many)?;
         Requirements::with_tuning(plan, stage, options, &tuning).check_limits(&limits)?;
 
         let points_read = match stage {
@@ -243,43 +242,43 @@ pub(super) fn constants(
     tuning: &Tuning,
 ) -> Vec<(&'static str, u32)> {
     let config = plan.config();
-        let weighted = plan.is_loss_weighted();
-        let (want_slope, want_mean) = match stage {
-            Stage::Slopes => (true, false),
-            Stage::Average => (false, true),
-            Stage::Fused => (true, weighted),
-            Stage::Normalize | Stage::Softmax => (false, false),
-        };
-        let merge = stage == Stage::Softmax && config.normalize != Normalize::None && options.status;
-        vec![
-            ("WORKGROUP", tuning.workgroup),
-            ("TEAM", tuning.team),
-            ("GROUPS_INNERMOST", tuning.groups_innermost.into()),
-            ("WANT_SLOPE", want_slope.into()),
-            ("WANT_MEAN", want_mean.into()),
-            ("LEAST_SQUARES", params::is_least_squares(config).into()),
-            (
-                "NORMALIZE",
-                match config.normalize {
-                    Normalize::None => 0,
-                    Normalize::SignedSum => 1,
-                    Normalize::L1 => 2,
-                    Normalize::L2 => 3,
-                },
-            ),
-            ("LOSS_WEIGHTED", weighted.into()),
-            ("HAS_FACTORS", (weighted || config.prior.is_some()).into()),
-            ("NEGATIVE_AS_IS", (config.on_negative_mean == OnNegativeMean::AsIs).into()),
-            (
-                "ON_NON_FINITE",
-                match config.on_non_finite {
-                    OnNonFinite::Hold => 0,
-                    OnNonFinite::Mask => 1,
-                    OnNonFinite::Propagate => 2,
-                },
-            ),
-            ("SCALE_TO_COMPONENTS", (config.scale == Scale::Components).into()),
-            ("KEEP_PREVIOUS", options.keep_previous.into()),
-            ("MERGE_STATUS", merge.into()),
-        ]
-    }
+    let weighted = plan.is_loss_weighted();
+    let (want_slope, want_mean) = match stage {
+        Stage::Slopes => (true, false),
+        Stage::Average => (false, true),
+        Stage::Fused => (true, weighted),
+        Stage::Normalize | Stage::Softmax => (false, false),
+    };
+    let merge = stage == Stage::Softmax && config.normalize != Normalize::None && options.status;
+    vec![
+        ("WORKGROUP", tuning.workgroup),
+        ("TEAM", tuning.team),
+        ("GROUPS_INNERMOST", tuning.groups_innermost.into()),
+        ("WANT_SLOPE", want_slope.into()),
+        ("WANT_MEAN", want_mean.into()),
+        ("LEAST_SQUARES", params::is_least_squares(config).into()),
+        (
+            "NORMALIZE",
+            match config.normalize {
+                Normalize::None => 0,
+                Normalize::SignedSum => 1,
+                Normalize::L1 => 2,
+                Normalize::L2 => 3,
+            },
+        ),
+        ("LOSS_WEIGHTED", weighted.into()),
+        ("HAS_FACTORS", (weighted || config.prior.is_some()).into()),
+        ("NEGATIVE_AS_IS", (config.on_negative_mean == OnNegativeMean::AsIs).into()),
+        (
+            "ON_NON_FINITE",
+            match config.on_non_finite {
+                OnNonFinite::Hold => 0,
+                OnNonFinite::Mask => 1,
+                OnNonFinite::Propagate => 2,
+            },
+        ),
+        ("SCALE_TO_COMPONENTS", (config.scale == Scale::Components).into()),
+        ("KEEP_PREVIOUS", options.keep_previous.into()),
+        ("MERGE_STATUS", merge.into()),
+    ]
+}

@@ -159,9 +159,7 @@ pub(crate) fn slots(stage: Stage, plan: &Plan, options: KernelOptions) -> Vec<(S
         match slot {
             Slot::Losses => input(stage.reads_losses()),
             Slot::Weights => output(matches!(stage, Stage::Softmax | Stage::Fused)),
-            Slot::Status => {
-                output(options.status && matches!(stage, Stage::Normalize | Stage::Softmax | Stage::Fused))
-            }
+            Slot::Status => output(options.status && matches!(stage, Stage::Normalize | Stage::Softmax | Stage::Fused)),
             Slot::Betas => input(options.per_group_beta && matches!(stage, Stage::Softmax | Stage::Fused)),
             Slot::Points => input(options.per_group_points && stage != Stage::Normalize),
             Slot::Slopes => match stage {

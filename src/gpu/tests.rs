@@ -113,7 +113,12 @@ fn every_text_is_valid_and_uses_just_the_slots_of_its_stages() {
                     None => assert!(used.is_empty(), "{stage:?} uses {:?}, which no slot says", global.name),
                     Some(role) => {
                         assert!(!used.is_empty(), "{stage:?} does not use {:?}", global.name);
-                        assert_eq!(used.contains(GlobalUse::WRITE), role == Role::Output, "{stage:?} {:?}", global.name);
+                        assert_eq!(
+                            used.contains(GlobalUse::WRITE),
+                            role == Role::Output,
+                            "{stage:?} {:?}",
+                            global.name
+                        );
                         let writable = Slot::ALL.into_iter().find(|s| s.binding() == binding.binding).unwrap();
                         let AddressSpace::Storage { access } = global.space else { panic!() };
                         assert_eq!(access.contains(StorageAccess::STORE), is_writable(writable, shared));
@@ -134,15 +139,32 @@ fn parameter_block_has_the_same_fields_at_the_same_places() {
     let (_, ty) = module.types.iter().find(|(_, ty)| ty.name.as_deref() == Some("Params")).unwrap();
     let TypeInner::Struct { members, span } = &ty.inner else { panic!("Params is a structure") };
     assert_eq!(*span as usize, size_of::<Params>());
-    let shader: Vec<(&str, usize)> =
-        members.iter().map(|m| (m.name.as_deref().unwrap(), m.offset as usize)).collect();
+    let shader: Vec<(&str, usize)> = members.iter().map(|m| (m.name.as_deref().unwrap(), m.offset as usize)).collect();
     macro_rules! fields {
         ($($field:ident),*) => { vec![$((stringify!($field), offset_of!(Params, $field))),*] };
     }
     let host = fields!(
-        groups, workgroups_x, components, slots, window, slope_points, mean_points, points_read, loss_group,
-        loss_component, loss_time, weight_group, weight_component, prior_start, beta, epsilon_mantissa, epsilon_exponent,
-        epsilon_norm, floor, least_squares_factor, differences
+        groups,
+        workgroups_x,
+        components,
+        slots,
+        window,
+        slope_points,
+        mean_points,
+        points_read,
+        loss_group,
+        loss_component,
+        loss_time,
+        weight_group,
+        weight_component,
+        prior_start,
+        beta,
+        epsilon_mantissa,
+        epsilon_exponent,
+        epsilon_norm,
+        floor,
+        least_squares_factor,
+        differences
     );
     assert_eq!(shader, host);
     // Kinds, as far as one field can be mistaken for another.

@@ -13,7 +13,7 @@
 //! let losses: Vec<f32> = (0..30).map(|i| 1.0 / (1.0 + i as f32)).collect();
 //! let answer = context.weigh(&plan, &Batch::new(&losses))?;
 //! println!("{:?} on {}", answer.weights, context.adapter());
-//! # Ok::<(), softadapt::host::HostError>(())
+//! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
 mod adapter;

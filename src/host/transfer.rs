@@ -127,10 +127,9 @@ impl Transfer {
         // One buffer for the way back, so that there is one mapping to wait for.
         let mut parts = Vec::new();
         let mut end = 0;
-        let sources =
-            [(Slot::Weights, Some(&weights), rows), (Slot::Status, Some(&status), groups)]
-                .into_iter()
-                .chain([(Slot::Slopes, slopes.as_ref(), rows), (Slot::Means, means.as_ref(), rows)]);
+        let sources = [(Slot::Weights, Some(&weights), rows), (Slot::Status, Some(&status), groups)]
+            .into_iter()
+            .chain([(Slot::Slopes, slopes.as_ref(), rows), (Slot::Means, means.as_ref(), rows)]);
         let sources: Vec<_> = sources.filter_map(|(slot, buffer, bytes)| Some((slot, buffer?, bytes))).collect();
         for &(slot, _, bytes) in &sources {
             parts.push(Part { slot, start: end, bytes });
@@ -161,11 +160,7 @@ impl Transfer {
 
 impl InFlight {
     /// Waits for the chunk and puts its results where they belong. Returns the buffers for another chunk.
-    pub(super) async fn finish(
-        self,
-        shape: &Shape,
-        outputs: &mut Outputs<'_, f32>,
-    ) -> Result<Transfer, HostError> {
+    pub(super) async fn finish(self, shape: &Shape, outputs: &mut Outputs<'_, f32>) -> Result<Transfer, HostError> {
         // Mapping is the one call that fails on a lost device.
         match self.mapped.receive().await {
             Some(Ok(())) => {}

@@ -53,6 +53,20 @@ pub fn cases() -> Vec<Case> {
         .collect()
 }
 
+/// Order, losses of one component and exact slope of the cases of kind `slope`.
+pub fn slope_cases() -> Vec<(u32, Vec<f64>, f64)> {
+    let cases = include_str!("../data/reference_cases.jsonl")
+        .lines()
+        .map(|line| serde_json::from_str::<Value>(line).expect("the file is JSON Lines"))
+        .filter(|case| case["kind"] == "slope");
+    cases
+        .map(|case| {
+            let order = case["accuracy_order"].as_u64().and_then(|o| u32::try_from(o).ok()).expect("an order");
+            (order, numbers(&case["losses"][0]), numbers(&case["exact"]["slopes"])[0])
+        })
+        .collect()
+}
+
 /// Numbers, where `"NaN"`, `"Infinity"` and `"-Infinity"` are strings.
 fn numbers(value: &Value) -> Vec<f64> {
     let number = |v: &Value| v.as_f64().or_else(|| v.as_str().and_then(|s| s.parse().ok())).unwrap_or(f64::NAN);

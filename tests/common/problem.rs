@@ -153,7 +153,7 @@ pub fn random_layout(random: &mut Random, groups: usize, components: usize, wind
             let mut span = 1;
             for (count, axis) in axes {
                 strides[axis] = span + random.below(3) as u64;
-                span = strides[axis] * count.saturating_sub(1) + span;
+                span += strides[axis] * count.saturating_sub(1);
             }
             let (weight_group, weight_component) = if random.chance(2) {
                 let inner = 1 + random.below(2) as u64;

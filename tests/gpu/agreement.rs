@@ -2,12 +2,11 @@
 
 use crate::common::edge_cases;
 use crate::common::problem::{
-    POISON, POISON_STATUS, Problem, Random, Tally, bits, check_oracle, compare, outputs, poisoned, random_losses, random_problem,
+    POISON, POISON_STATUS, Problem, Random, Tally, bits, check_oracle, compare, outputs, poisoned, random_losses,
+    random_problem,
 };
 use crate::context;
-use softadapt::{
-    Config, Layout, LossWeighting, Normalize, OnNegativeMean, Outputs, Plan, Shape, Slope, Weights, cpu,
-};
+use softadapt::{Config, Layout, LossWeighting, Normalize, OnNegativeMean, Outputs, Plan, Shape, Slope, Weights, cpu};
 
 /// The staged kernels' answer, after the fused kernel's was found to have the same bits.
 pub(crate) fn answer(problem: &Problem) -> Weights<f32> {

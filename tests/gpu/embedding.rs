@@ -4,16 +4,15 @@ use crate::choice;
 use crate::common::problem::POISON;
 use crate::context;
 use softadapt::gpu::{BindError, Bindings, KernelError, KernelOptions, Kernels, Requirements, Slot, Stage};
-use std::sync::OnceLock;
 use softadapt::{Batch, Config, LossWeighting, Normalize, Plan, Shape, Status, reference};
+use std::sync::OnceLock;
 use wgpu::BufferUsages;
 
 /// A device of the test's adapter as a host would make it.
 pub(crate) fn new_device(features: wgpu::Features, limits: wgpu::Limits) -> (wgpu::Device, wgpu::Queue) {
     // One instance for all: wgpu numbers objects by instance, and panics on another one's.
     static INSTANCE: OnceLock<wgpu::Instance> = OnceLock::new();
-    let instance =
-        INSTANCE.get_or_init(|| wgpu::Instance::new(wgpu::InstanceDescriptor::new_without_display_handle()));
+    let instance = INSTANCE.get_or_init(|| wgpu::Instance::new(wgpu::InstanceDescriptor::new_without_display_handle()));
     let adapters = pollster::block_on(instance.enumerate_adapters(wgpu::Backends::PRIMARY));
     let name = &context().adapter().name;
     let adapter = adapters.into_iter().find(|a| a.get_info().name == *name).unwrap();
@@ -126,10 +125,7 @@ pub(crate) fn limits_that_are_too_low_are_named() {
     let all = KernelOptions { status: true, per_group_beta: true, per_group_points: true, ..Default::default() };
     let small = plan(Config::original().with_prior([1.0, 2.0, 3.0]), 10);
     let error = kernels.kernel(&small, Stage::Fused, all).unwrap_err();
-    assert_eq!(
-        error,
-        KernelError::Limit { limit: "max_storage_buffers_per_shader_stage", allowed: 4, needed: 6 }
-    );
+    assert_eq!(error, KernelError::Limit { limit: "max_storage_buffers_per_shader_stage", allowed: 4, needed: 6 });
     // Requirements say so before there is a device, and a device made by them does.
     let needs = Requirements::new(&small, Stage::Fused, all).unwrap();
     assert_eq!(needs.check(&device), Err(error));
@@ -205,10 +201,7 @@ pub(crate) fn bad_bindings_are_refused_and_the_kernel_lives() {
             bind(Some(binding(&without_storage, 0, 3840)), good_weights()),
             BindError::Usage { slot, needed: "BufferUsages::STORAGE" },
         ),
-        (
-            bind(Some(binding(&input, 4, 3840)), good_weights()),
-            BindError::Alignment { slot, offset: 4, alignment },
-        ),
+        (bind(Some(binding(&input, 4, 3840)), good_weights()), BindError::Alignment { slot, offset: 4, alignment }),
         (bind(Some(binding(&input, 0, 3842)), good_weights()), BindError::Size { slot, size: 3842 }),
         (
             bind(Some(binding(&input, 0, 3836)), good_weights()),
@@ -247,9 +240,8 @@ pub(crate) fn bad_bindings_are_refused_and_the_kernel_lives() {
         assert_eq!(error, expected);
         assert!(error.to_string().len() > 20);
     }
-    let bound = kernel
-        .bind(&Bindings { losses: good_losses(), weights: good_weights(), ..Bindings::default() })
-        .unwrap();
+    let bound =
+        kernel.bind(&Bindings { losses: good_losses(), weights: good_weights(), ..Bindings::default() }).unwrap();
     submit(device, queue, |pass| bound.record(pass));
     let found = read(device, queue, &output);
     assert_weights(&plan, &losses, &found[..192]);
@@ -302,7 +294,8 @@ pub(crate) fn inputs_and_outputs_can_share_a_buffer() {
 
 pub(crate) fn two_plans_in_one_encoder_do_not_disturb_each_other() {
     let (device, queue) = host();
-    let plans = [plan(Config::original(), 50), plan(Config::original().with_beta(-3.0), 50), plan(Config::normalized(), 7)];
+    let plans =
+        [plan(Config::original(), 50), plan(Config::original().with_beta(-3.0), 50), plan(Config::normalized(), 7)];
     let losses = losses(&plans[0]);
     let input = buffer(device, bytemuck::cast_slice(&losses), 0);
     let mut encoder = device.create_command_encoder(&Default::default());
@@ -403,8 +396,7 @@ pub(crate) fn stages_work_alone() {
     let means = poisoned_buffer(device, rows);
     for (stage, output) in [(Stage::Slopes, &slopes), (Stage::Average, &means)] {
         let kernel = kernels.kernel(&plan, stage, KernelOptions::default()).unwrap();
-        let mut bindings =
-            Bindings { losses: Some(input.as_entire_buffer_binding()), ..Bindings::default() };
+        let mut bindings = Bindings { losses: Some(input.as_entire_buffer_binding()), ..Bindings::default() };
         match stage {
             Stage::Slopes => bindings.slopes = Some(output.as_entire_buffer_binding()),
             _ => bindings.means = Some(output.as_entire_buffer_binding()),

@@ -35,10 +35,7 @@ pub(crate) fn host_handlers_and_scopes_see_nothing_of_ours() {
         weights: Some(own.as_entire_buffer_binding()),
         ..Bindings::default()
     });
-    assert!(matches!(
-        error.unwrap_err(),
-        BindError::Kernel(KernelError::Device(DeviceError::Validation { .. }))
-    ));
+    assert!(matches!(error.unwrap_err(), BindError::Kernel(KernelError::Device(DeviceError::Validation { .. }))));
     assert!(pollster::block_on(scope.pop()).is_none(), "the host's scope saw our error");
     assert_eq!(seen.load(Ordering::SeqCst), 0, "the host's handler saw our error");
     // The host's handler is still the one that is called.
@@ -96,12 +93,10 @@ pub(crate) fn wrong_slices_are_refused() {
     let plan = plan(4);
     let losses = losses(&plan);
     let mut weights = vec![POISON; 12];
-    let error =
-        context().weigh_into(&plan, &Batch::new(&losses[1..]), &mut Outputs::new(&mut weights)).unwrap_err();
+    let error = context().weigh_into(&plan, &Batch::new(&losses[1..]), &mut Outputs::new(&mut weights)).unwrap_err();
     assert_eq!(error, HostError::Batch(BatchError::Length { what: "losses", length: 59, needed: 60 }));
     assert_eq!(weights, [POISON; 12]);
-    let error =
-        context().weigh_into(&plan, &Batch::new(&losses), &mut Outputs::new(&mut weights[1..])).unwrap_err();
+    let error = context().weigh_into(&plan, &Batch::new(&losses), &mut Outputs::new(&mut weights[1..])).unwrap_err();
     assert_eq!(error, HostError::Batch(BatchError::Length { what: "weights", length: 11, needed: 12 }));
 }
 

@@ -129,8 +129,7 @@ impl Portable {
     }
 
     fn weigh(&self, problem: &Problem) -> Vec<f32> {
-        let kernel =
-            Kernels::new(&self.device).kernel(&problem.plan, Stage::Fused, KernelOptions::default()).unwrap();
+        let kernel = Kernels::new(&self.device).kernel(&problem.plan, Stage::Fused, KernelOptions::default()).unwrap();
         assert!(!kernel.tuning().subgroups);
         let losses = crate::embedding::buffer(&self.device, bytemuck::cast_slice(&problem.losses), 0);
         let weights = crate::embedding::poisoned_buffer(&self.device, 4 * problem.plan.shape().weights_len() as u64);
@@ -145,4 +144,3 @@ impl Portable {
         crate::embedding::read(&self.device, &self.queue, &weights)[..problem.plan.shape().weights_len()].to_vec()
     }
 }
-
