@@ -6,6 +6,9 @@ struct AverageSum {
     partial: f32,
     // Largest magnitude so far, as bits.
     magnitude: u32,
+    // Sign bits that some point has, and that all points have.
+    some_signs: u32,
+    all_signs: u32,
     // Points that count, and the first of them.
     count: u32,
     first: u32,
@@ -13,7 +16,7 @@ struct AverageSum {
 
 fn average_start(points: u32) -> AverageSum {
     let count = min(points, params.mean_points);
-    return AverageSum(0.0, 0.0, 0u, count, params.window - count);
+    return AverageSum(0.0, 0.0, 0u, 0u, ~MAGNITUDE_BITS, count, params.window - count);
 }
 
 fn average_take(row: ptr<function, Row>, time: u32, bits: u32) {
@@ -26,6 +29,8 @@ fn average_take(row: ptr<function, Row>, time: u32, bits: u32) {
         (*row).average.partial = 0.0;
     }
     (*row).average.magnitude = max((*row).average.magnitude, bits & MAGNITUDE_BITS);
+    (*row).average.some_signs |= bits & ~MAGNITUDE_BITS;
+    (*row).average.all_signs &= bits;
 }
 
 fn average_bits(sum: AverageSum) -> u32 {
@@ -34,9 +39,11 @@ fn average_bits(sum: AverageSum) -> u32 {
     }
     let bits = finite_or_nan_bits((sum.total + sum.partial) / f32(sum.count));
     // Losses so small that their mean is subnormal are small, but not zero: where the device flushes subnormals, the
-    // mean counts as the smallest normal number. 0x06800000 is 2^-114, 4096 times the smallest normal.
-    if (bits & EXPONENT_BITS) == 0u && sum.magnitude != 0u && sum.magnitude < 0x06800000u {
-        return (bits & ~MAGNITUDE_BITS) | SMALLEST_NORMAL_BITS;
+    // mean counts as the smallest normal number, unless points of both signs may have cancelled. 0x06800000 is 2^-114, 4096
+    // times the smallest normal.
+    let is_tiny = (bits & EXPONENT_BITS) == 0u && sum.magnitude != 0u && sum.magnitude < 0x06800000u;
+    if is_tiny && sum.some_signs == sum.all_signs {
+        return sum.some_signs | SMALLEST_NORMAL_BITS;
     }
     return bits;
 }
@@ -44,7 +51,7 @@ fn average_bits(sum: AverageSum) -> u32 {
 @compute @workgroup_size(WORKGROUP)
 fn average_stage(invocation: Invocation) {
     let lane = lane_of(invocation);
-    for (var round = 0u; round < params.slots; round += 1u) {
+    for (var round = 0u; round < params.rounds; round += 1u) {
         let row = read_row(lane, round);
         if owns(lane, round) {
             means[weight_place(lane, round)] = average_bits(row.average);

@@ -7,6 +7,8 @@
 const POINTS_PER_SUM: u32 = 8u;
 const MIN_DIVISOR: f32 = 1e-30;
 const UNDERFLOW_GAP: f32 = 87.33654;
+// The bits of `MAX_BETA`, 2^126: the largest power of two that can be doubled twice and stays finite.
+const MAX_BETA_BITS: u32 = 0x7e800000u;
 
 const MAGNITUDE_BITS: u32 = 0x7fffffffu;
 const EXPONENT_BITS: u32 = 0x7f800000u;

@@ -43,8 +43,8 @@ struct Params {
     workgroups_x: u32,
     // Components of a group; of the largest one if the shape is ragged.
     components: u32,
-    // Rows that each lane owns, at most SLOTS.
-    slots: u32,
+    // Components that each lane owns, at most ROUNDS.
+    rounds: u32,
     // Points of a window.
     window: u32,
     // The newest points that the slope uses, that the mean is taken over, and that are read at all.

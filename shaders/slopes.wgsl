@@ -49,7 +49,7 @@ fn slope_bits(sum: SlopeSum, points: u32) -> u32 {
 @compute @workgroup_size(WORKGROUP)
 fn slopes_stage(invocation: Invocation) {
     let lane = lane_of(invocation);
-    for (var round = 0u; round < params.slots; round += 1u) {
+    for (var round = 0u; round < params.rounds; round += 1u) {
         let row = read_row(lane, round);
         if owns(lane, round) {
             slopes[weight_place(lane, round)] = slope_bits(row.slope, group_points(lane.group));

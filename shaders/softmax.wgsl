@@ -15,7 +15,7 @@ fn mean_factor(round: u32) -> Wide {
 
 fn survey(lane: Lane) -> u32 {
     var found = 0u;
-    for (var round = 0u; round < params.slots; round += 1u) {
+    for (var round = 0u; round < params.rounds; round += 1u) {
         if !owns(lane, round) {
             continue;
         }
@@ -74,7 +74,7 @@ fn terms_team(lane: Lane, recipe: Recipe) -> vec2<f32> {
     let direction = select(1.0, -1.0, recipe.beta < 0.0);
     // (best score with a factor, in the direction of beta; largest score; smallest score, negated)
     var extremes = vec4<f32>(LOWEST);
-    for (var round = 0u; round < params.slots; round += 1u) {
+    for (var round = 0u; round < params.rounds; round += 1u) {
         if takes_part(lane, round, recipe) {
             let score = score_of(round, recipe);
             extremes.y = max(extremes.y, score);
@@ -89,7 +89,7 @@ fn terms_team(lane: Lane, recipe: Recipe) -> vec2<f32> {
 
     // Terms, and the largest of their exponents, which they are all scaled by.
     var unit = -4096;
-    for (var round = 0u; round < params.slots; round += 1u) {
+    for (var round = 0u; round < params.rounds; round += 1u) {
         row_term[round] = Wide(0.0, 0);
         if takes_part(lane, round, recipe) {
             let factor = factor_of(lane, round, recipe);
@@ -107,15 +107,15 @@ fn terms_team(lane: Lane, recipe: Recipe) -> vec2<f32> {
         unit = 0;
     }
 
-    var sum = vec2<f32>(0.0);
-    for (var round = 0u; round < params.slots; round += 1u) {
+    clear_round_values();
+    for (var round = 0u; round < params.rounds; round += 1u) {
         if takes_part(lane, round, recipe) {
             let term = narrow(row_term[round], unit);
             row_term[round] = Wide(term, 0);
-            sum += vec2<f32>(term, select(0.0, 1.0, prior(component_of(lane, round)).mantissa > 0.0));
+            round_value[round] = vec2<f32>(term, select(0.0, 1.0, prior(component_of(lane, round)).mantissa > 0.0));
         }
     }
-    sum = team_sum(lane, sum);
+    var sum = team_sum(lane);
 
     // Epsilon belongs to a sum that the largest score was subtracted from.
     let gap = exponent(recipe, extremes.y, origin);
@@ -130,8 +130,8 @@ fn softmax_team(lane: Lane, earlier_flags: u32) {
     let found = survey(lane);
     let group = min(lane.group, params.groups - 1u);
     let beta_bits = group_beta_bits(group);
-    // 2^126 and above cannot be doubled; NaN and infinities have the largest exponent of all.
-    let bad_beta = (beta_bits & MAGNITUDE_BITS) > 0x7e800000u;
+    // NaN and infinities have the largest exponent of all.
+    let bad_beta = (beta_bits & MAGNITUDE_BITS) > MAX_BETA_BITS;
     var recipe = Recipe(select(bitcast<f32>(beta_bits), 0.0, bad_beta), Wide(params.epsilon_mantissa, params.epsilon_exponent),
         false, true);
 
@@ -172,7 +172,7 @@ fn softmax_team(lane: Lane, earlier_flags: u32) {
         sum = terms_team(lane, recipe);
     }
 
-    for (var round = 0u; round < params.slots; round += 1u) {
+    for (var round = 0u; round < params.rounds; round += 1u) {
         if !owns(lane, round) || (hold && KEEP_PREVIOUS) {
             continue;
         }
@@ -186,7 +186,7 @@ fn softmax_team(lane: Lane, earlier_flags: u32) {
         }
         weights[weight_place(lane, round)] = select(bitcast<u32>(weight), NAN_BITS, propagate);
     }
-    if lane.exists && lane.slot == 0u {
+    if lane.exists && lane.rank == 0u {
         write_status(lane.group, flags);
     }
 }
@@ -194,7 +194,7 @@ fn softmax_team(lane: Lane, earlier_flags: u32) {
 @compute @workgroup_size(WORKGROUP)
 fn softmax_stage(invocation: Invocation) {
     let lane = lane_of(invocation);
-    for (var round = 0u; round < params.slots; round += 1u) {
+    for (var round = 0u; round < params.rounds; round += 1u) {
         if owns(lane, round) {
             row_score[round] = scores[weight_place(lane, round)];
             row_mean[round] = load_mean(weight_place(lane, round));
@@ -202,7 +202,11 @@ fn softmax_stage(invocation: Invocation) {
     }
     var earlier_flags = 0u;
     if MERGE_STATUS {
-        earlier_flags = read_status(min(lane.group, params.groups - 1u));
+        // Only what the stage `normalize` says: the other flags may be an earlier run's. Only the lane that writes the word
+        // reads it.
+        if lane.exists && lane.rank == 0u {
+            earlier_flags = read_status(lane.group) & STATUS_ZERO_SLOPE_SUM;
+        }
     }
     softmax_team(lane, earlier_flags);
 }

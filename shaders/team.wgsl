@@ -1,14 +1,14 @@
-// Who owns what. A team of TEAM lanes shares one group; the lane of slot k owns the components k, k + TEAM, ... of it,
-// at most SLOTS of them, in private arrays. A workgroup holds WORKGROUP / TEAM groups.
+// Who owns what. A team of TEAM lanes shares one group; the lane of rank k owns the components k, k + TEAM, ... of it, one a
+// round, at most ROUNDS of them, in private arrays. A workgroup holds WORKGROUP / TEAM groups.
 //
-// The order in which a team adds up depends on nothing but the group's own number of components: each lane its own
-// components in order, then lane k and lane k + TEAM / 2, and so on by halves. Lanes without a component add zeros. So
-// a group's result has the same bits alone, in any batch, at any position, uniform or ragged.
+// Sums are taken by halves over the next power of two of components: c and c + half, for every half down to 1, first
+// between a lane's rounds, then between lanes. Components that a group has not are zeros. So the order of addition, and
+// with it every bit, is the same for any TEAM, in any batch, at any position, in any layout, uniform or ragged.
 
 struct Lane {
     // Place in the workgroup, and place in the team.
     index: u32,
-    slot: u32,
+    rank: u32,
     // The group, whether there is one, and its number of components.
     group: u32,
     exists: bool,
@@ -27,10 +27,10 @@ fn lane_of(invocation: Invocation) -> Lane {
     lane.index = lane_index(invocation);
     lane.first_group = workgroup * groups_here;
     if GROUPS_INNERMOST {
-        lane.slot = lane.index / groups_here;
+        lane.rank = lane.index / groups_here;
         lane.group = lane.first_group + lane.index % groups_here;
     } else {
-        lane.slot = lane.index % TEAM;
+        lane.rank = lane.index % TEAM;
         lane.group = lane.first_group + lane.index / TEAM;
     }
     lane.exists = lane.group < params.groups;
@@ -44,7 +44,7 @@ fn lane_of(invocation: Invocation) -> Lane {
 
 // The component that a lane owns in round `round`, and whether the group has it.
 fn component_of(lane: Lane, round: u32) -> u32 {
-    return lane.slot + round * TEAM;
+    return lane.rank + round * TEAM;
 }
 
 fn owns(lane: Lane, round: u32) -> bool {
@@ -56,16 +56,35 @@ fn weight_place(lane: Lane, round: u32) -> u32 {
 }
 
 // Distance in the workgroup between neighbouring slots of a team.
-fn slot_distance() -> u32 {
+fn rank_distance() -> u32 {
     return select(1u, WORKGROUP / TEAM, GROUPS_INNERMOST);
 }
 
 // What a lane knows of its components: score (a slope until it is normalised) and mean loss, as words; NaN_BITS marks
 // a component that is not finite.
-var<private> row_score: array<u32, SLOTS>;
-var<private> row_mean: array<u32, SLOTS>;
+var<private> row_score: array<u32, ROUNDS>;
+var<private> row_mean: array<u32, ROUNDS>;
 // The softmax's terms.
-var<private> row_term: array<Wide, SLOTS>;
+var<private> row_term: array<Wide, ROUNDS>;
+// What a lane adds up over its rounds; rounds that it does not have stay 0.
+var<private> round_value: array<vec2<f32>, ROUNDS>;
+
+fn clear_round_values() {
+    for (var round = 0u; round < ROUNDS; round += 1u) {
+        round_value[round] = vec2<f32>(0.0);
+    }
+}
+
+// The sum of `round_value` over all rounds and lanes of the team.
+fn team_sum(lane: Lane) -> vec2<f32> {
+    for (var half = ROUNDS / 2u; half > 0u; half /= 2u) {
+        for (var round = 0u; round < half; round += 1u) {
+            round_value[round] += round_value[round + half];
+        }
+    }
+    return lanes_sum(lane, round_value[0]);
+}
+
 // Flags of the group so far.
 var<private> group_flags: u32;
 

@@ -1,7 +1,8 @@
 // Team reductions by subgroup shuffles: no workgroup memory, no barrier. Used where a team fits the smallest subgroup
 // that the device may choose, subgroups divide the workgroup, and neighbouring lanes share a team.
 //
-// Lanes are numbered by subgroup, because WGSL does not say which invocations share one. Butterflies by halves add in
+// Lanes are numbered by subgroup, because WGSL does not say which invocations share one. Subgroups are full, since their
+// size divides the workgroup's. Butterflies by halves add in
 // the same order as the portable path (a + b = b + a, bit for bit), so both give the same bits.
 
 struct Invocation {
@@ -23,7 +24,7 @@ fn team_max(lane: Lane, value: vec4<f32>) -> vec4<f32> {
     return result;
 }
 
-fn team_sum(lane: Lane, value: vec2<f32>) -> vec2<f32> {
+fn lanes_sum(lane: Lane, value: vec2<f32>) -> vec2<f32> {
     var result = value;
     for (var half = TEAM / 2u; half > 0u; half /= 2u) {
         result = result + subgroupShuffleXor(result, half);

@@ -15,7 +15,7 @@ var<workgroup> team_scratch: array<vec4<f32>, WORKGROUP>;
 var<workgroup> team_scratch_bits: array<u32, WORKGROUP>;
 
 fn team_head(lane: Lane) -> u32 {
-    return lane.index - lane.slot * slot_distance();
+    return lane.index - lane.rank * rank_distance();
 }
 
 fn team_max(lane: Lane, value: vec4<f32>) -> vec4<f32> {
@@ -23,8 +23,8 @@ fn team_max(lane: Lane, value: vec4<f32>) -> vec4<f32> {
     team_scratch[lane.index] = value;
     for (var half = TEAM / 2u; half > 0u; half /= 2u) {
         workgroupBarrier();
-        if lane.slot < half {
-            let other = team_scratch[lane.index + half * slot_distance()];
+        if lane.rank < half {
+            let other = team_scratch[lane.index + half * rank_distance()];
             team_scratch[lane.index] = max(team_scratch[lane.index], other);
         }
     }
@@ -32,13 +32,13 @@ fn team_max(lane: Lane, value: vec4<f32>) -> vec4<f32> {
     return team_scratch[team_head(lane)];
 }
 
-fn team_sum(lane: Lane, value: vec2<f32>) -> vec2<f32> {
+fn lanes_sum(lane: Lane, value: vec2<f32>) -> vec2<f32> {
     workgroupBarrier();
     team_scratch[lane.index] = vec4<f32>(value, 0.0, 0.0);
     for (var half = TEAM / 2u; half > 0u; half /= 2u) {
         workgroupBarrier();
-        if lane.slot < half {
-            let other = team_scratch[lane.index + half * slot_distance()];
+        if lane.rank < half {
+            let other = team_scratch[lane.index + half * rank_distance()];
             team_scratch[lane.index] = team_scratch[lane.index] + other;
         }
     }
@@ -51,8 +51,8 @@ fn team_or(lane: Lane, value: u32) -> u32 {
     team_scratch_bits[lane.index] = value;
     for (var half = TEAM / 2u; half > 0u; half /= 2u) {
         workgroupBarrier();
-        if lane.slot < half {
-            let other = team_scratch_bits[lane.index + half * slot_distance()];
+        if lane.rank < half {
+            let other = team_scratch_bits[lane.index + half * rank_distance()];
             team_scratch_bits[lane.index] = team_scratch_bits[lane.index] | other;
         }
     }

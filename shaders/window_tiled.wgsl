@@ -12,8 +12,9 @@ fn read_row(lane: Lane, round: u32) -> Row {
     var row = row_start(lane);
     // The rows of this workgroup in this round are neighbours: all components of its groups, or, where a group has more
     // components than a team has lanes (and the workgroup one group), the next TEAM of them.
-    let end_group = min(lane.first_group + WORKGROUP / TEAM, params.groups);
-    let first_row = group_row(lane.first_group) + round * TEAM;
+    let first_group = min(lane.first_group, params.groups);
+    let end_group = min(first_group + WORKGROUP / TEAM, params.groups);
+    let first_row = group_row(first_group) + round * TEAM;
     let end_row = group_row(end_group);
     let rows = min(select(0u, end_row - first_row, end_row > first_row), WORKGROUP);
     let own_row = (group_row(min(lane.group, params.groups - 1u)) + component_of(lane, round) - first_row) * TILE_PITCH;

@@ -103,7 +103,7 @@ pub enum ShapeError {
     },
     /// The number of elements does not fit 64 bits (or the address space).
     TooLarge {
-        /// Groups, or rows of a ragged shape.
+        /// Groups.
         groups: usize,
         /// Components of a group.
         components: usize,
@@ -112,7 +112,8 @@ pub enum ShapeError {
     },
     /// Custom strides were given for a ragged shape, whose groups are addressed by offsets.
     StridesOfRagged,
-    /// Two elements of the weights, or of the losses, would share a place.
+    /// An axis of the weights, or of the losses, does not step over the axes inside it, so that two elements may share a
+    /// place.
     StridesOverlap {
         /// The smallest stride at fault, in elements.
         stride: u64,
@@ -160,7 +161,7 @@ impl fmt::Display for ShapeError {
             }
             Self::StridesOverlap { stride, extent } => write!(
                 f,
-                "a stride of {stride} elements steps into the {extent} elements of the next axis: elements would share a place"
+                "a stride of {stride} elements steps into the {extent} elements of the next axis, where elements may share a place: let each axis step over the ones inside it"
             ),
         }
     }

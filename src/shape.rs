@@ -5,6 +5,7 @@
 
 use crate::error::ShapeError;
 use std::ops::Range;
+use std::sync::Arc;
 
 /// The largest number of components of a group.
 pub const MAX_COMPONENTS: usize = 4096;
@@ -53,7 +54,7 @@ enum Components {
     },
     /// Group g owns rows `offsets[g]..offsets[g + 1]`.
     Ragged {
-        offsets: Vec<u32>,
+        offsets: Arc<[u32]>,
         largest: usize,
     },
 }
@@ -108,7 +109,7 @@ impl Shape {
             }
             largest = largest.max(components);
         }
-        Self::with_components(Components::Ragged { offsets, largest }, window)
+        Self::with_components(Components::Ragged { offsets: offsets.into(), largest }, window)
     }
 
     fn with_components(components: Components, window: usize) -> Result<Self, ShapeError> {

@@ -5,7 +5,9 @@ use std::ops::{BitOr, BitOrAssign};
 
 /// Flags of one group: why its weights may not be what the formula alone would give.
 ///
-/// Every path (reference, CPU, GPU staged, GPU fused) writes the same word for the same group; [`Status::OK`] is 0.
+/// Every path (reference, CPU, GPU staged, GPU fused) writes the same word for the same group, as far as f32 can tell: it
+/// takes slopes below 1e-30 for zero, and has no number above 3.4e38. [`Status::OK`] is 0. A group that is held says only
+/// why.
 /// Shaders use the same bit values: `shaders/status.wgsl`, checked against this file by `src/gpu/tests.rs`.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Hash)]
 #[repr(transparent)]

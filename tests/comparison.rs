@@ -30,7 +30,8 @@ fn wrong_answers_are_rejected() {
     let problem = problem();
     let right = right(&problem);
     assert!(passes(&problem, &right));
-    let spoil: [(&str, fn(&mut Weights<f32>)); 12] = [
+    type Spoil = (&'static str, fn(&mut Weights<f32>));
+    let spoil: [Spoil; 12] = [
         ("a NaN", |a| a.weights[7] = f32::NAN),
         ("an infinity", |a| a.weights[7] = f32::INFINITY),
         ("two components swapped", |a| a.weights.swap(3, 4)),

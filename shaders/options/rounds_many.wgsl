@@ -1,2 +1,2 @@
 // Lanes own up to 16 components of a large group; their private arrays cost little beside the windows read for them.
-const SLOTS: u32 = 16u;
+const ROUNDS: u32 = 16u;

@@ -1,2 +1,2 @@
 // Every lane owns at most one component: the private arrays are registers.
-const SLOTS: u32 = 1u;
+const ROUNDS: u32 = 1u;

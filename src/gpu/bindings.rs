@@ -71,9 +71,10 @@ impl<'a> Bindings<'a> {
                 }
             }
         }
-        let is_output = |buffer: &wgpu::Buffer| ranges.iter().any(|r| r.role == Role::Output && r.buffer == buffer);
+        let writable_in =
+            |buffer: &wgpu::Buffer| ranges.iter().any(|r| is_writable(r.slot, false) && r.buffer == buffer);
         // What stages hand to each other is writable in every text.
-        let shared = ranges.iter().any(|r| !is_writable(r.slot, false) && is_output(r.buffer));
+        let shared = ranges.iter().any(|r| !is_writable(r.slot, false) && writable_in(r.buffer));
 
         let pipeline = kernel.pipeline(shared)?;
         let table = kernel.table.as_ref();
@@ -128,9 +129,11 @@ fn check<'a>(
     if binding.size.is_some() && !size.is_multiple_of(4) {
         return Err(BindError::Size { slot, size });
     }
-    let available = size.min(left);
-    if available < needed || size > left {
-        return Err(BindError::TooSmall { slot, available, needed: needed.max(binding.size.map_or(0, |_| size)) });
+    if offset > buffer.size() || size > left {
+        return Err(BindError::OutOfRange { slot, offset, size, buffer: buffer.size() });
+    }
+    if size < needed {
+        return Err(BindError::TooSmall { slot, available: size, needed });
     }
     // Bound as small as the plan needs, so that limits and overlaps concern only what the kernel touches.
     Ok(Bound { slot, role, buffer, offset, bytes: needed })
@@ -146,6 +149,12 @@ pub struct BoundKernel {
 }
 
 impl BoundKernel {
+    /// The stage.
+    #[must_use]
+    pub fn stage(&self) -> Stage {
+        self.stage
+    }
+
     /// Records the dispatch into a compute pass. Uses bind group 0 and leaves it and the pipeline set.
     ///
     /// Allocates nothing and cannot fail. Dispatches of one pass run in order: a later one sees this one's results.

@@ -16,6 +16,15 @@ pub enum KernelError {
         /// What the plan needs.
         needed: u64,
     },
+    /// A buffer is larger than this library binds at once on any device.
+    BindingTooLarge {
+        /// Which.
+        slot: Slot,
+        /// Bytes that the plan needs in it.
+        bytes: u64,
+        /// The most that is bound.
+        most: u64,
+    },
     /// The batch has more workgroups than a dispatch can have.
     TooManyGroups {
         /// Groups of the batch.
@@ -31,6 +40,10 @@ impl fmt::Display for KernelError {
             Self::Limit { limit, allowed, needed } => write!(
                 f,
                 "the plan needs {limit} of {needed}, the device was made with {allowed}: request a higher limit or split the batch"
+            ),
+            Self::BindingTooLarge { slot, bytes, most } => write!(
+                f,
+                "`{slot}` takes {bytes} bytes, but at most {most} are bound at once, because larger bindings go wrong on some systems: split the batch"
             ),
             Self::TooManyGroups { groups } => {
                 write!(f, "{groups} groups need more workgroups than one dispatch can have: split the batch")
@@ -74,6 +87,13 @@ pub enum DeviceError {
         /// wgpu's words.
         message: String,
     },
+    /// The device did not finish within the time allowed.
+    TimedOut {
+        /// How long was waited.
+        seconds: u64,
+    },
+    /// The device finished without an error, but did not do what was submitted: its results are not used.
+    Skipped,
     /// The device is lost; nothing on it can be used any more. Make a new one.
     Lost,
 }
@@ -84,6 +104,10 @@ impl fmt::Display for DeviceError {
             Self::OutOfMemory { message } => write!(f, "out of device memory ({message}): use smaller batches"),
             Self::Validation { message } => write!(f, "wgpu refused a call: {message}"),
             Self::Internal { message } => write!(f, "the GPU driver failed: {message}"),
+            Self::TimedOut { seconds } => {
+                write!(f, "the GPU did not finish within {seconds} seconds: use smaller batches, or make a new device")
+            }
+            Self::Skipped => write!(f, "the GPU skipped work without reporting an error: use smaller batches"),
             Self::Lost => write!(f, "the GPU device is lost: make a new device and start over on it"),
         }
     }
@@ -138,7 +162,18 @@ pub enum BindError {
         /// Bytes.
         size: u64,
     },
-    /// The range, or what the buffer has left of it, is too small.
+    /// The range does not lie within its buffer.
+    OutOfRange {
+        /// Which.
+        slot: Slot,
+        /// Bytes from the start of the buffer.
+        offset: u64,
+        /// Bytes of the range.
+        size: u64,
+        /// Bytes of the buffer.
+        buffer: u64,
+    },
+    /// The range, or what the buffer has left from its start, is too small.
     TooSmall {
         /// Which.
         slot: Slot,
@@ -177,6 +212,10 @@ impl fmt::Display for BindError {
                 "`{slot}` starts at byte {offset}, which is not a multiple of the device's storage offset alignment {alignment}"
             ),
             Self::Size { slot, size } => write!(f, "the range for `{slot}` has {size} bytes, not a multiple of 4"),
+            Self::OutOfRange { slot, offset, size, buffer } => write!(
+                f,
+                "the range for `{slot}` has {size} bytes from byte {offset} on, but its buffer ends at {buffer}"
+            ),
             Self::TooSmall { slot, available, needed } => {
                 write!(f, "the range for `{slot}` has {available} bytes, the plan needs {needed}")
             }

@@ -81,7 +81,7 @@ impl Kernels {
         let too_many = KernelError::TooManyGroups { groups: plan.shape().groups() };
         let tuning = Tuning::choose(plan, stage, self.subgroup_sizes(), limits.max_compute_workgroups_per_dimension)
             .ok_or(too_many)?;
-        Requirements::with_tuning(plan, stage, options, &tuning).check_limits(&limits)?;
+        Requirements::with_tuning(plan, stage, options, &tuning)?.check_limits(&limits)?;
 
         let points_read = match stage {
             Stage::Slopes => plan.slope_points(),
@@ -100,7 +100,16 @@ impl Kernels {
         } else {
             None
         };
-        let kernel = Kernel { kernels: self.clone(), plan: plan.clone(), stage, options, tuning, slots, params, table };
+        let kernel = Kernel {
+            kernels: self.clone(),
+            plan: Arc::new(plan.clone()),
+            stage,
+            options,
+            tuning,
+            slots,
+            params,
+            table,
+        };
         // Compiled now rather than when buffers are bound.
         kernel.pipeline(false)?;
         Ok(kernel)
@@ -165,7 +174,7 @@ impl Kernels {
 #[derive(Clone, Debug)]
 pub struct Kernel {
     kernels: Kernels,
-    plan: Plan,
+    plan: Arc<Plan>,
     stage: Stage,
     options: KernelOptions,
     tuning: Tuning,
@@ -185,6 +194,12 @@ impl Kernel {
     #[must_use]
     pub fn stage(&self) -> Stage {
         self.stage
+    }
+
+    /// What was asked for beside the plan.
+    #[must_use]
+    pub fn options(&self) -> KernelOptions {
+        self.options
     }
 
     /// How the kernel is laid out on the device.

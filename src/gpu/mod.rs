@@ -46,6 +46,7 @@ pub use bindings::{Bindings, BoundKernel};
 pub use device::is_lost;
 pub use error::{BindError, DeviceError, KernelError};
 pub use kernels::{Kernel, Kernels};
+pub(crate) use requirements::MAX_BINDING;
 pub use requirements::{BufferRequirement, Requirements};
 pub use slots::{KernelOptions, Role, Slot, Stage};
 pub use staged::Staged;

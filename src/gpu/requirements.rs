@@ -8,7 +8,7 @@ use crate::plan::Plan;
 
 /// The most bytes that we bind at once, whatever the device allows: Metal computes wrongly with bindings of 4 GiB, Vulkan
 /// and DX12 cap them.
-const MAX_BINDING: u64 = (1 << 31) - 256;
+pub(crate) const MAX_BINDING: u64 = (1 << 31) - 256;
 
 /// What a plan needs of a device. No feature is required; subgroups are used where the device has them.
 ///
@@ -37,24 +37,35 @@ impl Requirements {
     /// What a stage of a plan needs.
     ///
     /// # Errors
-    /// More workgroups than any device can count.
+    /// More workgroups than any device can count, or a buffer larger than this library binds.
     pub fn new(plan: &Plan, stage: Stage, options: KernelOptions) -> Result<Self, KernelError> {
         // What the portable path needs: subgroups only lower it.
         let per_dimension = wgpu::Limits::downlevel_defaults().max_compute_workgroups_per_dimension;
         let tuning = Tuning::choose(plan, stage, None, per_dimension)
             .ok_or(KernelError::TooManyGroups { groups: plan.shape().groups() })?;
-        Ok(Self::with_tuning(plan, stage, options, &tuning))
+        Self::with_tuning(plan, stage, options, &tuning)
     }
 
-    pub(crate) fn with_tuning(plan: &Plan, stage: Stage, options: KernelOptions, tuning: &Tuning) -> Self {
+    pub(crate) fn with_tuning(
+        plan: &Plan,
+        stage: Stage,
+        options: KernelOptions,
+        tuning: &Tuning,
+    ) -> Result<Self, KernelError> {
         let slots = slots(stage, plan, options);
-        Self {
+        for &(slot, _) in &slots {
+            let bytes = 4 * slot.words(plan);
+            if bytes > MAX_BINDING {
+                return Err(KernelError::BindingTooLarge { slot, bytes, most: MAX_BINDING });
+            }
+        }
+        Ok(Self {
             storage_buffers: slots.len() as u32,
             binding_bytes: slots.iter().map(|(slot, _)| 4 * slot.words(plan)).max().unwrap_or(4),
             workgroup: tuning.workgroup,
             workgroup_bytes: tuning.workgroup_bytes(),
             workgroups: tuning.workgroups.into_iter().max().unwrap_or(1),
-        }
+        })
     }
 
     /// Features to request a device with: none.
@@ -99,11 +110,7 @@ impl Requirements {
                 limits.max_storage_buffers_per_shader_stage.into(),
                 self.storage_buffers.into(),
             ),
-            (
-                "max_storage_buffer_binding_size",
-                limits.max_storage_buffer_binding_size.min(MAX_BINDING),
-                self.binding_bytes,
-            ),
+            ("max_storage_buffer_binding_size", limits.max_storage_buffer_binding_size, self.binding_bytes),
             ("max_uniform_buffer_binding_size", limits.max_uniform_buffer_binding_size, size_of::<Params>() as u64),
             // wgpu 30 checks neither workgroup sizes that come from an override nor workgroup memory.
             (
@@ -134,6 +141,7 @@ impl Requirements {
 
 /// What a buffer for a kernel must be like.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct BufferRequirement {
     /// Which buffer.
     pub slot: Slot,

@@ -73,7 +73,8 @@ pub enum Slot {
 pub enum Role {
     /// Read.
     Input,
-    /// Written; what was in it is not read, except previous weights under `keep_previous`, which stay.
+    /// Written. What was in it is not read, with two exceptions: previous weights stay under `keep_previous`, and the stage
+    /// `softmax` keeps the flag that the stage `normalize` wrote to the status words.
     Output,
 }
 
@@ -146,7 +147,8 @@ pub struct KernelOptions {
     /// The weights buffer holds the weights of the previous update: groups that are not ready or hold keep them.
     /// Otherwise they get neutral ones.
     pub keep_previous: bool,
-    /// Compute mean losses also where they take no part in the weights. Staged kernels only.
+    /// Compute mean losses also where they take no part in the weights. For [`Kernels::staged`](super::Kernels::staged); a
+    /// single kernel has no use for it.
     pub means: bool,
 }
 

@@ -3,7 +3,8 @@
 use super::bindings::{Bindings, BoundKernel};
 use super::error::{BindError, KernelError};
 use super::kernels::{Kernel, Kernels};
-use super::slots::{KernelOptions, Slot, Stage};
+use super::requirements::BufferRequirement;
+use super::slots::{KernelOptions, Role, Slot, Stage};
 use crate::config::Normalize;
 use crate::plan::Plan;
 
@@ -42,6 +43,24 @@ impl Staged {
     /// The kernels in the order in which they run.
     pub fn kernels(&self) -> impl Iterator<Item = &Kernel> {
         [Some(&self.slopes), self.average.as_ref(), self.normalize.as_ref(), Some(&self.softmax)].into_iter().flatten()
+    }
+
+    /// Every buffer that [`Staged::bind`] wants, with the bytes and usages it needs.
+    #[must_use]
+    pub fn buffers(&self) -> Vec<BufferRequirement> {
+        let mut all: Vec<BufferRequirement> = Vec::new();
+        for needed in self.kernels().flat_map(Kernel::buffers) {
+            // Without normalisation the slopes are the scores.
+            let replaced = self.normalize.is_none() && needed.slot == Slot::Scores;
+            match all.iter_mut().find(|known| known.slot == needed.slot) {
+                _ if replaced => {}
+                // What one stage writes for another to read is an output.
+                Some(known) if needed.role == Role::Output => known.role = Role::Output,
+                Some(_) => {}
+                None => all.push(needed),
+            }
+        }
+        all
     }
 
     /// Binds all stages to one set of buffers; each takes those it uses. Record them in the order given.

@@ -147,7 +147,7 @@ fn parameter_block_has_the_same_fields_at_the_same_places() {
         groups,
         workgroups_x,
         components,
-        slots,
+        rounds,
         window,
         slope_points,
         mean_points,
@@ -208,9 +208,10 @@ fn constants_are_the_hosts() {
     assert_eq!(constant(&text, "POINTS_PER_SUM"), single::POINTS_PER_SUM as f64);
     assert_eq!(constant(&text, "MIN_DIVISOR"), f64::from(single::MIN_DIVISOR));
     assert_eq!(constant(&text, "UNDERFLOW_GAP"), f64::from(single::UNDERFLOW_GAP));
-    assert_eq!(constant(&text, "SLOTS"), 1.0);
+    assert_eq!(constant(&text, "MAX_BETA_BITS"), f64::from((crate::MAX_BETA as f32).to_bits()));
+    assert_eq!(constant(&text, "ROUNDS"), 1.0);
     let many = plans().into_iter().find(|plan| plan.shape().max_components() == 4096).unwrap();
-    assert_eq!(constant(&module(&many), "SLOTS"), f64::from(MAX_ROUNDS));
+    assert_eq!(constant(&module(&many), "ROUNDS"), f64::from(MAX_ROUNDS));
     let tile_row = 4.0 * (constant(&text, "TILE_POINTS") + 1.0);
     let tuning = tuning(plan, Stage::Fused, None);
     assert!(tuning.tiled);
@@ -274,8 +275,9 @@ fn the_shape_on_the_device_does_not_depend_on_the_number_of_groups() {
 fn more_workgroups_than_one_dimension_has_spread_over_two() {
     let plan = |groups| Plan::new(Config::original(), Shape::new(groups, 256, 2).unwrap()).unwrap();
     let workgroups = |groups| Tuning::choose(&plan(groups), Stage::Softmax, None, 65_535).map(|t| t.workgroups);
-    assert_eq!(workgroups(0), Some([1, 0, 0]));
+    assert_eq!(workgroups(0), Some([1, 1, 0]));
     assert_eq!(workgroups(65_535), Some([65_535, 1, 1]));
-    assert_eq!(workgroups(65_536), Some([65_535, 2, 1]));
+    assert_eq!(workgroups(65_536), Some([32_768, 2, 1]));
+    assert_eq!(workgroups(200_000), Some([50_000, 4, 1]));
     assert_eq!(workgroups(65_535 * 65_535 + 1), None);
 }

@@ -11,7 +11,7 @@ use std::fmt;
 /// The largest workgroup that any kernel asks for: what WebGPU guarantees.
 pub(crate) const MAX_WORKGROUP: u32 = 256;
 
-/// The most rows that one lane owns: `SLOTS` of `shaders/options/rounds_many.wgsl`.
+/// The most rows that one lane owns: `ROUNDS` of `shaders/options/rounds_many.wgsl`.
 pub(crate) const MAX_ROUNDS: u32 = 16;
 
 /// Bytes per lane in workgroup memory: the reductions' vector and word, and a row of the tile.
@@ -21,6 +21,7 @@ const TILE_ROW_BYTES: u32 = 9 * 4;
 
 /// What was chosen for a kernel.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Tuning {
     /// Invocations per workgroup.
     pub workgroup: u32,
@@ -72,8 +73,9 @@ impl Tuning {
             });
         let groups = shape.groups() as u64;
         let total = groups.div_ceil(u64::from(workgroup / team));
-        let x = total.min(u64::from(workgroups_per_dimension)).max(1);
-        let y = total.div_ceil(x);
+        // As few workgroups without groups as two dimensions allow.
+        let y = total.div_ceil(u64::from(workgroups_per_dimension)).max(1);
+        let x = total.div_ceil(y).max(1);
         if y > u64::from(workgroups_per_dimension) {
             return None;
         }

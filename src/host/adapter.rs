@@ -1,6 +1,5 @@
 //! Which adapters there are, and which one to take.
 
-use super::blocking::block_on;
 use super::error::HostError;
 use std::fmt;
 
@@ -98,9 +97,8 @@ impl fmt::Display for AdapterReport {
 }
 
 /// All adapters of all backends that the binary was built with, the fastest kinds first.
-#[must_use]
-pub fn adapters() -> Vec<AdapterReport> {
-    block_on(find()).into_iter().map(|(_, report)| report).collect()
+pub async fn adapters_async() -> Vec<AdapterReport> {
+    find().await.into_iter().map(|(_, report)| report).collect()
 }
 
 /// All adapters that can run our kernels, the fastest kinds first.
@@ -114,8 +112,10 @@ async fn find() -> Vec<(wgpu::Adapter, AdapterReport)> {
     };
     // OpenGL only where there is nothing better: its drivers write to standard error while they look for displays.
     let mut adapters = Vec::new();
-    for backends in [wgpu::Backends::PRIMARY, wgpu::Backends::SECONDARY] {
-        if adapters.is_empty() {
+    // wgpu panics on a request for backends that the binary was built without.
+    let built = wgpu::Instance::enabled_backend_features();
+    for backends in [wgpu::Backends::PRIMARY, wgpu::Backends::SECONDARY].map(|backends| backends & built) {
+        if adapters.is_empty() && !backends.is_empty() {
             let mut descriptor = wgpu::InstanceDescriptor::new_without_display_handle().with_env();
             descriptor.backends &= backends;
             adapters = wgpu::Instance::new(descriptor).enumerate_adapters(backends).await;

@@ -1,32 +1,107 @@
-//! The only file that waits.
+//! The blocking half: every function here waits, and nothing outside of this file does. Left out of builds for browsers.
 //!
 //! wgpu 30 panics in `Device::poll` when a device is really lost while it waits, so every wait of ours is guarded.
 
+use super::adapter::{AdapterChoice, AdapterReport, adapters_async};
+use super::context::Context;
+use super::error::HostError;
+use super::measure::{DevicePath, DeviceTimes};
+use super::transfer::Waiting;
+use crate::batch::{Batch, Outputs, Weights};
 use crate::gpu::DeviceError;
+use crate::plan::Plan;
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
-use std::task::{Context, Poll, Waker};
+use std::task::{Poll, Waker};
+use std::time::Duration;
 
-/// Waits for a future that needs no polling of a device.
-pub(super) fn block_on<T>(future: impl Future<Output = T>) -> T {
-    pollster::block_on(future)
+/// How long one submission may take. Display drivers give up after a few seconds; software adapters can be slow.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// All adapters of all backends that the binary was built with, the fastest kinds first. Blocks.
+#[must_use]
+pub fn adapters() -> Vec<AdapterReport> {
+    pollster::block_on(adapters_async())
 }
 
-/// Waits for a future whose progress depends on a device's submissions.
-pub(super) fn drive<T, E: From<DeviceError>>(
+impl Context {
+    /// Takes an adapter and makes a device with all that it offers. Blocks.
+    ///
+    /// # Errors
+    /// No adapter fits, or it gives no device.
+    pub fn new(choice: &AdapterChoice) -> Result<Self, HostError> {
+        pollster::block_on(Self::new_async(choice))
+    }
+
+    /// Weights, slopes, means and status of every group. Blocks.
+    ///
+    /// # Errors
+    /// Slices of the wrong length, a device that is too small, out of memory, lost or stuck.
+    pub fn weigh(&self, plan: &Plan, batch: &Batch<'_, f32>) -> Result<Weights<f32>, HostError> {
+        let mut weights = Weights::zeros(plan);
+        self.weigh_into(plan, batch, &mut weights.outputs())?;
+        Ok(weights)
+    }
+
+    /// As [`Context::weigh`], into the caller's slices. With weights and status alone the fused kernel does everything;
+    /// slopes and means make it the staged kernels, whose weights have the same bits.
+    ///
+    /// # Errors
+    /// As [`Context::weigh`]. The outputs are incomplete after an error of the device.
+    pub fn weigh_into(
+        &self,
+        plan: &Plan,
+        batch: &Batch<'_, f32>,
+        outputs: &mut Outputs<'_, f32>,
+    ) -> Result<(), HostError> {
+        let waiting = Waiting::default();
+        drive(&self.device, &waiting, self.weigh_all(plan, batch, outputs, &waiting))
+    }
+
+    /// Runs the kernels of a plan `runs` times on losses that lie on the device, after one run to warm up, and times each
+    /// run by timestamp queries. The batch must fit one binding. Blocks.
+    ///
+    /// # Errors
+    /// A device without timestamps, a batch that does not fit, or what wgpu reports.
+    pub fn measure(
+        &self,
+        plan: &Plan,
+        losses: &[f32],
+        path: DevicePath,
+        runs: usize,
+    ) -> Result<DeviceTimes, HostError> {
+        let waiting = Waiting::default();
+        drive(&self.device, &waiting, self.measure_all(plan, losses, path, runs, &waiting))
+    }
+}
+
+/// Waits for a future whose progress depends on a device's submissions: for the one that it says it waits for, or the
+/// latest.
+fn drive<T>(
     device: &wgpu::Device,
-    future: impl Future<Output = Result<T, E>>,
-) -> Result<T, E> {
+    waiting: &Waiting,
+    future: impl Future<Output = Result<T, HostError>>,
+) -> Result<T, HostError> {
     let mut future = pin!(future);
+    let mut idle_at = None;
     loop {
-        if let Poll::Ready(result) = future.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+        let mut context = std::task::Context::from_waker(Waker::noop());
+        if let Poll::Ready(result) = future.as_mut().poll(&mut context) {
             return result;
         }
-        // Everything that the future waits for has been submitted by now; waiting for the device completes it.
-        let waited = catch_unwind(AssertUnwindSafe(|| device.poll(wgpu::PollType::wait_indefinitely())));
-        match waited {
+        let wait = wgpu::PollType::Wait { submission_index: waiting.submission(), timeout: Some(PATIENCE) };
+        match catch_unwind(AssertUnwindSafe(|| device.poll(wait))) {
+            // The device has nothing left to do, twice, and yet the future waits for the same: it will not come.
+            Ok(Ok(status)) if status.is_queue_empty() => {
+                if idle_at.replace(waiting.count()) == Some(waiting.count()) {
+                    return Err(DeviceError::Skipped.into());
+                }
+            }
             Ok(Ok(_)) => {}
+            Ok(Err(wgpu::PollError::Timeout)) => {
+                return Err(DeviceError::TimedOut { seconds: PATIENCE.as_secs() }.into());
+            }
             Ok(Err(error)) => return Err(DeviceError::Internal { message: error.to_string() }.into()),
             Err(_) => return Err(DeviceError::Lost.into()),
         }

@@ -1,5 +1,6 @@
 //! Parts of a batch that fit the device, and their elements in dense order.
 
+use super::error::HostError;
 use crate::plan::Plan;
 use crate::shape::{Layout, Shape};
 use std::borrow::Cow;
@@ -9,21 +10,21 @@ use std::ops::Range;
 /// watchdog, large enough for the fixed costs of a submission to vanish.
 pub(super) const DEFAULT_CHUNK_BYTES: u64 = 32 << 20;
 
-/// Splits the groups of a shape so that the losses of each part take at most `bytes`, one group at least.
-pub(super) fn split(shape: &Shape, bytes: u64) -> Vec<Range<usize>> {
-    let groups = shape.groups();
-    let rows_allowed = (bytes / 4 / shape.window() as u64).max(1);
+/// Splits groups of a shape so that no buffer of a part takes more than `bytes`, one group at least.
+pub(super) fn split(shape: &Shape, groups: Range<usize>, bytes: u64) -> Vec<Range<usize>> {
+    // A row has its losses on the way there, and three results and a share of a status word on the way back.
+    let rows_allowed = (bytes / 4 / shape.window().max(4) as u64).max(1);
     if let Some(components) = shape.uniform_components() {
         let step = usize::try_from(rows_allowed / components as u64).unwrap_or(usize::MAX).max(1);
-        return (0..groups).step_by(step).map(|start| start..groups.min(start.saturating_add(step))).collect();
+        return groups.clone().step_by(step).map(|start| start..groups.end.min(start.saturating_add(step))).collect();
     }
     let mut parts = Vec::new();
-    let mut start = 0;
+    let mut start = groups.start;
     let mut rows = 0;
-    for group in 0..groups {
+    for group in groups.clone() {
         let components = shape.components(group) as u64;
-        // Status words count too: a part of empty groups must not grow without bound.
-        let full = rows + components > rows_allowed || (group - start) as u64 >= bytes / 4;
+        // Offsets count too: a part of empty groups must not grow without bound.
+        let full = rows + components > rows_allowed || (group - start) as u64 + 2 > bytes / 4;
         if group > start && full {
             parts.push(start..group);
             start = group;
@@ -31,8 +32,8 @@ pub(super) fn split(shape: &Shape, bytes: u64) -> Vec<Range<usize>> {
         }
         rows += components;
     }
-    if start < groups {
-        parts.push(start..groups);
+    if start < groups.end {
+        parts.push(start..groups.end);
     }
     parts
 }
@@ -55,19 +56,9 @@ pub(super) struct Chunk {
 }
 
 impl Chunk {
-    pub(super) fn new(plan: &Plan, groups: Range<usize>) -> Result<Self, crate::error::PlanError> {
+    pub(super) fn new(plan: &Plan, groups: Range<usize>) -> Result<Self, HostError> {
         let shape = plan.shape();
-        // A part of a valid shape is a valid shape; row-major by construction.
-        let part = match shape.offsets() {
-            Some(offsets) => {
-                let first = offsets[groups.start];
-                let offsets: Vec<u32> = offsets[groups.start..=groups.end].iter().map(|o| o - first).collect();
-                Shape::ragged(offsets, shape.window())
-            }
-            None => Shape::new(groups.len(), shape.max_components(), shape.window()),
-        };
-        let part = part.and_then(|part| part.with_layout(dense_layout(shape)));
-        let part = part.unwrap_or_else(|_| shape.clone());
+        let part = shape.slice(groups.clone())?.with_layout(dense_layout(shape))?;
         Ok(Self { plan: plan.with_shape(part)?, groups })
     }
 
@@ -154,7 +145,7 @@ mod tests {
         ];
         for shape in shapes {
             for bytes in [1, 60, 64, 300, 1 << 20] {
-                let parts = split(&shape, bytes);
+                let parts = split(&shape, 0..shape.groups(), bytes);
                 let covered: Vec<usize> = parts.iter().cloned().flatten().collect();
                 assert_eq!(covered, (0..shape.groups()).collect::<Vec<_>>());
                 for part in parts {

@@ -1,19 +1,19 @@
 //! A device of our own, and batches on it.
 
 use super::adapter::{AdapterChoice, AdapterReport, choose};
-use super::blocking::{block_on, drive};
 use super::chunks::{Chunk, DEFAULT_CHUNK_BYTES, split};
 use super::error::HostError;
-use super::transfer::{InFlight, Transfer};
+use super::transfer::{InFlight, Transfer, Waiting};
 use crate::batch::{Batch, Outputs, Weights};
-use crate::gpu::{DeviceError, Kernels};
+use crate::gpu::{DeviceError, Kernels, MAX_BINDING, Requirements};
 use crate::plan::Plan;
 use crate::status::Status;
 use std::collections::VecDeque;
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::Poll;
 
 /// Chunks in flight: one uploads, one computes, one is read back.
@@ -27,26 +27,18 @@ pub struct Context {
     pub(super) kernels: Kernels,
     report: AdapterReport,
     chunk_bytes: u64,
-    /// What wgpu reported outside of any call. The device is ours, so its handlers are too.
-    reported: Arc<Mutex<Option<DeviceError>>>,
+    /// Whether wgpu has reported the device's loss.
+    lost: Arc<AtomicBool>,
 }
 
 impl Context {
-    /// Takes an adapter and makes a device with all that it offers. Blocks.
+    /// Takes an adapter and makes a device with all that it offers.
     ///
     /// # Errors
     /// No adapter fits, or it gives no device.
-    pub fn new(choice: &AdapterChoice) -> Result<Self, HostError> {
-        block_on(Self::new_async(choice))
-    }
-
-    /// As [`Context::new`], async.
-    ///
-    /// # Errors
-    /// As [`Context::new`].
     pub async fn new_async(choice: &AdapterChoice) -> Result<Self, HostError> {
         let (adapter, report) = choose(choice).await?;
-        let wanted = wgpu::Features::SUBGROUP | wgpu::Features::TIMESTAMP_QUERY;
+        let wanted = Requirements::wanted_features() | wgpu::Features::TIMESTAMP_QUERY;
         let descriptor = wgpu::DeviceDescriptor {
             label: Some("softadapt"),
             required_features: adapter.features() & wanted,
@@ -60,18 +52,13 @@ impl Context {
             .map_err(|()| no_device("the driver failed".to_owned()))?
             .map_err(|error| no_device(error.to_string()))?;
 
-        let reported = Arc::new(Mutex::new(None));
-        let store = |reported: &Arc<Mutex<Option<DeviceError>>>, error: DeviceError| {
-            reported.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
-        };
-        let on_error = Arc::clone(&reported);
-        device.on_uncaptured_error(Arc::new(move |error: wgpu::Error| store(&on_error, error.into())));
-        let on_lost = Arc::clone(&reported);
-        device.set_device_lost_callback(move |_, _| {
-            *on_lost.lock().unwrap_or_else(PoisonError::into_inner) = Some(DeviceError::Lost);
-        });
+        // The device is ours, so this callback is too. Errors need no handler: every call of ours is in scopes of its own,
+        // and what programs do with [`Context::device`] is theirs to handle.
+        let lost = Arc::new(AtomicBool::new(false));
+        let on_lost = Arc::clone(&lost);
+        device.set_device_lost_callback(move |_, _| on_lost.store(true, Ordering::Release));
         let kernels = Kernels::new(&device);
-        Ok(Self { device, queue, kernels, report, chunk_bytes: DEFAULT_CHUNK_BYTES, reported })
+        Ok(Self { device, queue, kernels, report, chunk_bytes: DEFAULT_CHUNK_BYTES, lost })
     }
 
     /// This context with another size of chunks, in bytes of losses. Larger batches are split; results do not depend on
@@ -106,55 +93,46 @@ impl Context {
         &self.kernels
     }
 
-    /// Weights, slopes, means and status of every group. Blocks.
+    /// Weights, slopes, means and status of every group. While it waits, somebody has to poll the device, unless a browser
+    /// does.
     ///
     /// # Errors
     /// Slices of the wrong length, a device that is too small, out of memory or lost.
-    pub fn weigh(&self, plan: &Plan, batch: &Batch<'_, f32>) -> Result<Weights<f32>, HostError> {
+    pub async fn weigh_async(&self, plan: &Plan, batch: &Batch<'_, f32>) -> Result<Weights<f32>, HostError> {
         let mut weights = Weights::zeros(plan);
-        self.weigh_into(plan, batch, &mut weights.outputs())?;
+        self.weigh_into_async(plan, batch, &mut weights.outputs()).await?;
         Ok(weights)
     }
 
-    /// As [`Context::weigh`], into the caller's slices. With weights and status alone the fused kernel does everything;
-    /// slopes and means make it the staged kernels, whose weights have the same bits.
+    /// As [`Context::weigh_async`], into the caller's slices. With weights and status alone the fused kernel does
+    /// everything; slopes and means make it the staged kernels, whose weights have the same bits.
     ///
     /// # Errors
-    /// As [`Context::weigh`]. The outputs are incomplete after an error of the device.
-    pub fn weigh_into(
-        &self,
-        plan: &Plan,
-        batch: &Batch<'_, f32>,
-        outputs: &mut Outputs<'_, f32>,
-    ) -> Result<(), HostError> {
-        drive(&self.device, self.weigh_into_async(plan, batch, outputs))
-    }
-
-    /// As [`Context::weigh_into`], async: while it waits, somebody has to poll the device, unless a browser does.
-    ///
-    /// # Errors
-    /// As [`Context::weigh_into`].
+    /// As [`Context::weigh_async`]. The outputs are incomplete after an error of the device.
     pub async fn weigh_into_async(
         &self,
         plan: &Plan,
         batch: &Batch<'_, f32>,
         outputs: &mut Outputs<'_, f32>,
     ) -> Result<(), HostError> {
+        self.weigh_all(plan, batch, outputs, &Waiting::default()).await
+    }
+
+    /// All chunks of a batch; `waiting` learns what is being waited for.
+    pub(super) async fn weigh_all(
+        &self,
+        plan: &Plan,
+        batch: &Batch<'_, f32>,
+        outputs: &mut Outputs<'_, f32>,
+        waiting: &Waiting,
+    ) -> Result<(), HostError> {
         batch.check(plan)?;
         outputs.check(plan)?;
-        let limits = self.device.limits();
-        let allowed = limits.max_storage_buffer_binding_size.min(limits.max_buffer_size);
-        let mut bytes = self.chunk_bytes.min(allowed);
-        loop {
-            let result = self.weigh_in_chunks(plan, batch, outputs, bytes, allowed).await;
-            self.check_reported()?;
-            match result {
-                // On a lost device calls fail in many ways, or not at all.
-                Err(_) if crate::gpu::is_lost(&self.device) => return Err(DeviceError::Lost.into()),
-                // A smaller chunk may fit; below a page or two it will not.
-                Err(error) if error.is_out_of_memory() && bytes > 1 << 14 => bytes /= 4,
-                result => return result,
-            }
+        match self.weigh_in_chunks(plan, batch, outputs, waiting).await {
+            // On a lost device calls fail in many ways, or not at all.
+            Err(_) if self.is_lost() => Err(DeviceError::Lost.into()),
+            Ok(()) if self.lost.load(Ordering::Acquire) => Err(DeviceError::Lost.into()),
+            result => result,
         }
     }
 
@@ -163,41 +141,56 @@ impl Context {
         plan: &Plan,
         batch: &Batch<'_, f32>,
         outputs: &mut Outputs<'_, f32>,
-        bytes: u64,
-        allowed: u64,
+        waiting: &Waiting,
     ) -> Result<(), HostError> {
         let shape = plan.shape();
+        let limits = self.device.limits();
+        let allowed = limits.max_storage_buffer_binding_size.min(limits.max_buffer_size).min(MAX_BINDING);
+        let mut bytes = self.chunk_bytes.min(allowed);
         let details = outputs.slopes.is_some() || outputs.means.is_some();
         let mut in_flight: VecDeque<InFlight> = VecDeque::with_capacity(IN_FLIGHT);
-        for groups in split(shape, bytes) {
-            let chunk = Chunk::new(plan, groups)?;
+        let mut parts: VecDeque<_> = split(shape, 0..shape.groups(), bytes).into();
+        while let Some(groups) = parts.pop_front() {
+            let chunk = Chunk::new(plan, groups.clone())?;
             let needed = 4 * chunk.plan.shape().losses_len() as u64;
             if needed > allowed {
                 return Err(HostError::GroupTooLarge { bytes: needed, allowed });
             }
-            let transfer = if in_flight.len() == IN_FLIGHT
-                && let Some(oldest) = in_flight.pop_front()
-            {
-                oldest.finish(shape, outputs).await?
-            } else {
-                Transfer::default()
+            let oldest = if in_flight.len() == IN_FLIGHT { in_flight.pop_front() } else { None };
+            let transfer = match oldest {
+                Some(oldest) => oldest.finish(self, shape, outputs, waiting).await?,
+                None => Transfer::default(),
             };
-            in_flight.push_back(transfer.start(self, chunk, shape, batch, details)?);
+            match transfer.start(self, chunk, shape, batch, details) {
+                Ok(started) => in_flight.push_back(started),
+                // Smaller chunks may fit, once those in flight have given back their memory; below some pages they will not.
+                Err(error) if error.is_out_of_memory() && bytes > 1 << 14 => {
+                    for rest in in_flight.drain(..) {
+                        rest.finish(self, shape, outputs, waiting).await?;
+                    }
+                    bytes /= 4;
+                    parts = split(shape, groups.start..shape.groups(), bytes).into();
+                }
+                Err(error) => return Err(error),
+            }
         }
         for rest in in_flight {
-            rest.finish(shape, outputs).await?;
+            rest.finish(self, shape, outputs, waiting).await?;
         }
         Ok(())
     }
 
-    /// An error that wgpu reported outside of our scopes since the last call.
-    fn check_reported(&self) -> Result<(), HostError> {
-        let mut reported = self.reported.lock().unwrap_or_else(PoisonError::into_inner);
-        match &*reported {
-            // A loss is for good.
-            Some(DeviceError::Lost) => Err(DeviceError::Lost.into()),
-            Some(_) => reported.take().map_or(Ok(()), |error| Err(error.into())),
-            None => Ok(()),
+    /// Whether the device can no longer be used.
+    fn is_lost(&self) -> bool {
+        self.lost.load(Ordering::Acquire) || crate::gpu::is_lost(&self.device)
+    }
+
+    /// What it means that a buffer could not be mapped.
+    pub(super) fn mapping_error(&self) -> DeviceError {
+        if self.is_lost() {
+            DeviceError::Lost
+        } else {
+            DeviceError::Internal { message: "a buffer could not be mapped".to_owned() }
         }
     }
 }

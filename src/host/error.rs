@@ -1,6 +1,6 @@
 //! Errors of the host layer.
 
-use crate::error::{BatchError, PlanError};
+use crate::error::{BatchError, PlanError, ShapeError};
 use crate::gpu::{BindError, DeviceError, KernelError};
 use std::fmt;
 
@@ -36,6 +36,8 @@ pub enum HostError {
     },
     /// Slices of the wrong length.
     Batch(BatchError),
+    /// A part of the batch has no shape.
+    Shape(ShapeError),
     /// A part of the batch makes no plan.
     Plan(PlanError),
     /// A kernel could not be made or bound.
@@ -60,6 +62,7 @@ impl fmt::Display for HostError {
             ),
             Self::NoTimestamps { adapter } => write!(f, "{adapter} cannot measure time on the device"),
             Self::Batch(error) => error.fmt(f),
+            Self::Shape(error) => error.fmt(f),
             Self::Plan(error) => error.fmt(f),
             Self::Kernel(error) => error.fmt(f),
             Self::Device(error) => error.fmt(f),
@@ -71,6 +74,7 @@ impl std::error::Error for HostError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             Self::Batch(error) => Some(error),
+            Self::Shape(error) => Some(error),
             Self::Plan(error) => Some(error),
             Self::Kernel(error) => Some(error),
             Self::Device(error) => Some(error),
@@ -93,6 +97,12 @@ impl HostError {
 impl From<BatchError> for HostError {
     fn from(error: BatchError) -> Self {
         Self::Batch(error)
+    }
+}
+
+impl From<ShapeError> for HostError {
+    fn from(error: ShapeError) -> Self {
+        Self::Shape(error)
     }
 }
 

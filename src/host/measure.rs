@@ -1,8 +1,8 @@
 //! Times of kernels on the device itself, for benchmarks.
 
-use super::blocking::drive;
 use super::context::Context;
 use super::error::HostError;
+use super::transfer::Waiting;
 use crate::gpu::device::{filled_buffer, scoped};
 use crate::gpu::{Bindings, DeviceError, KernelOptions, Stage};
 use crate::plan::Plan;
@@ -24,6 +24,7 @@ pub enum DevicePath {
 
 /// What [`Context::measure`] saw.
 #[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct DeviceTimes {
     /// Time of each run on the device, between its first and its last command. Transfers are left out.
     pub runs: Vec<Duration>,
@@ -33,26 +34,28 @@ pub struct DeviceTimes {
 
 impl Context {
     /// Runs the kernels of a plan `runs` times on losses that lie on the device, after one run to warm up, and times each
-    /// run by timestamp queries. The batch must fit one binding. Blocks.
+    /// run by timestamp queries. The batch must fit one binding. While it waits, somebody has to poll the device.
     ///
     /// # Errors
     /// A device without timestamps, a batch that does not fit, or what wgpu reports.
-    pub fn measure(
+    pub async fn measure_async(
         &self,
         plan: &Plan,
         losses: &[f32],
         path: DevicePath,
         runs: usize,
     ) -> Result<DeviceTimes, HostError> {
-        drive(&self.device, self.measure_async(plan, losses, path, runs))
+        self.measure_all(plan, losses, path, runs, &Waiting::default()).await
     }
 
-    async fn measure_async(
+    /// All runs; `waiting` learns what is being waited for.
+    pub(super) async fn measure_all(
         &self,
         plan: &Plan,
         losses: &[f32],
         path: DevicePath,
         runs: usize,
+        waiting: &Waiting,
     ) -> Result<DeviceTimes, HostError> {
         crate::batch::Batch::new(losses).check(plan)?;
         if !self.device.features().contains(wgpu::Features::TIMESTAMP_QUERY) {
@@ -116,7 +119,7 @@ impl Context {
             let extra = if last { row_bytes } else { 0 };
             let read_back = empty("read back", 16 + extra, BufferUsages::MAP_READ | BufferUsages::COPY_DST)?;
             let (sender, mapped) = oneshot_channel();
-            scoped(device, || {
+            let submission = scoped(device, || {
                 let mut encoder = device.create_command_encoder(&Default::default());
                 let stamp = |encoder: &mut wgpu::CommandEncoder, begin: Option<u32>, end: Option<u32>| {
                     let writes = wgpu::ComputePassTimestampWrites {
@@ -151,13 +154,15 @@ impl Context {
                 if last {
                     encoder.copy_buffer_to_buffer(&weights, 0, &read_back, 16, row_bytes);
                 }
-                self.queue.submit([encoder.finish()]);
+                let submission = self.queue.submit([encoder.finish()]);
                 read_back.slice(..).map_async(wgpu::MapMode::Read, move |result| {
                     let _ = sender.send(result);
                 });
+                submission
             })?;
+            waiting.begin(&submission);
             if !matches!(mapped.receive().await, Some(Ok(()))) {
-                return Err(DeviceError::Lost.into());
+                return Err(self.mapping_error().into());
             }
             let view = read_back
                 .slice(..)

@@ -1,8 +1,8 @@
 //! A GPU for programs that have none of their own: picks an adapter, makes a device, moves batches there and back.
 //!
 //! Here, and nowhere else in the crate, devices are made, work is submitted and waited for. Every blocking call has an
-//! async twin and is made of it (`blocking.rs` is the only file that waits); the async half has nothing that a browser
-//! forbids. Programs with a device of their own use [`gpu`](crate::gpu) instead.
+//! async twin, `..._async`, and is made of it; `blocking.rs` holds all that wait and is left out of builds for browsers.
+//! Programs with a device of their own use [`gpu`](crate::gpu) instead.
 //!
 //! ```no_run
 //! use softadapt::host::{AdapterChoice, Context};
@@ -17,6 +17,7 @@
 //! ```
 
 mod adapter;
+#[cfg(not(target_arch = "wasm32"))]
 mod blocking;
 mod chunks;
 mod context;
@@ -24,7 +25,9 @@ mod error;
 mod measure;
 mod transfer;
 
-pub use adapter::{AdapterChoice, AdapterReport, adapters};
+pub use adapter::{AdapterChoice, AdapterReport, adapters_async};
+#[cfg(not(target_arch = "wasm32"))]
+pub use blocking::adapters;
 pub use context::Context;
 pub use error::HostError;
 pub use measure::{DevicePath, DeviceTimes};

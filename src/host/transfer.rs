@@ -9,12 +9,20 @@ use crate::gpu::{Bindings, DeviceError, KernelOptions, Slot, Stage};
 use crate::shape::Shape;
 use futures_intrusive::channel::shared::{OneshotReceiver, oneshot_channel};
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Mutex, PoisonError};
 use wgpu::BufferUsages;
 
 /// The buffers of one chunk, kept for the next one that is no larger.
 #[derive(Debug, Default)]
 pub(super) struct Transfer {
     buffers: HashMap<&'static str, wgpu::Buffer>,
+}
+
+/// Differs for every chunk of the process, for a long time.
+fn next_epoch() -> u32 {
+    static EPOCHS: AtomicU32 = AtomicU32::new(0x5af7_ada9);
+    EPOCHS.fetch_add(1, Ordering::Relaxed)
 }
 
 /// A part of the read-back buffer.
@@ -25,14 +33,45 @@ struct Part {
     bytes: u64,
 }
 
+/// Which submission somebody waits for, and for how many they have waited.
+#[derive(Debug, Default)]
+pub(super) struct Waiting {
+    submission: Mutex<Option<wgpu::SubmissionIndex>>,
+    count: AtomicU32,
+}
+
+impl Waiting {
+    pub(super) fn begin(&self, submission: &wgpu::SubmissionIndex) {
+        *self.submission.lock().unwrap_or_else(PoisonError::into_inner) = Some(submission.clone());
+        self.count.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Grows whenever there is something new to wait for.
+    pub(super) fn count(&self) -> u32 {
+        self.count.load(Ordering::Relaxed)
+    }
+
+    /// The submission; `None` means the latest.
+    pub(super) fn submission(&self) -> Option<wgpu::SubmissionIndex> {
+        self.submission.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
 /// A chunk that was submitted.
 pub(super) struct InFlight {
+    submission: wgpu::SubmissionIndex,
+    epoch: u32,
     transfer: Transfer,
     chunk: Chunk,
     parts: Vec<Part>,
     mapped: OneshotReceiver<Result<(), wgpu::BufferAsyncError>>,
 }
 
+/// The key of the witness: a word that differs from chunk to chunk and comes back behind the results.
+///
+/// A driver may drop a command buffer without an error anywhere (Metal does, short of memory); then the word that comes
+/// back is not the chunk's.
+const EPOCH: &str = "epoch";
 /// The read-back buffer's key.
 const READ_BACK: &str = "read back";
 
@@ -93,10 +132,13 @@ impl Transfer {
         let mut detail = |slot: Slot| details.then(|| device_buffer(slot, rows)).transpose();
         let (slopes, means, scores) = (detail(Slot::Slopes)?, detail(Slot::Means)?, detail(Slot::Scores)?);
 
+        let epoch = next_epoch();
+        let witness = self.buffer(context, EPOCH, 4, storage)?;
         let own = chunk.groups.clone();
         scoped(&context.device, || {
             let queue = &context.queue;
             queue.write_buffer(&loss_buffer, 0, bytemuck::cast_slice(&losses));
+            queue.write_buffer(&witness, 0, bytemuck::bytes_of(&epoch));
             if let (Some(buffer), Some(values)) = (&betas, batch.betas) {
                 queue.write_buffer(buffer, 0, bytemuck::cast_slice(&values[own.clone()]));
             }
@@ -135,9 +177,9 @@ impl Transfer {
             parts.push(Part { slot, start: end, bytes });
             end += bytes;
         }
-        let read_back = self.buffer(context, READ_BACK, end, BufferUsages::MAP_READ | BufferUsages::COPY_DST)?;
+        let read_back = self.buffer(context, READ_BACK, end + 4, BufferUsages::MAP_READ | BufferUsages::COPY_DST)?;
         let (sender, mapped) = oneshot_channel();
-        scoped(&context.device, || {
+        let submission = scoped(&context.device, || {
             let mut encoder = context.device.create_command_encoder(&Default::default());
             {
                 let mut pass = encoder.begin_compute_pass(&Default::default());
@@ -148,30 +190,42 @@ impl Transfer {
             for (part, (_, buffer, bytes)) in parts.iter().zip(&sources) {
                 encoder.copy_buffer_to_buffer(buffer, 0, &read_back, part.start, *bytes);
             }
-            context.queue.submit([encoder.finish()]);
-            read_back.slice(..end).map_async(wgpu::MapMode::Read, move |result| {
+            encoder.copy_buffer_to_buffer(&witness, 0, &read_back, end, 4);
+            let submission = context.queue.submit([encoder.finish()]);
+            read_back.slice(..end + 4).map_async(wgpu::MapMode::Read, move |result| {
                 // The receiver is gone if the caller gave up: nobody wants the answer.
                 let _ = sender.send(result);
             });
+            submission
         })?;
-        Ok(InFlight { transfer: self, chunk, parts, mapped })
+        Ok(InFlight { submission, epoch, transfer: self, chunk, parts, mapped })
     }
 }
 
 impl InFlight {
     /// Waits for the chunk and puts its results where they belong. Returns the buffers for another chunk.
-    pub(super) async fn finish(self, shape: &Shape, outputs: &mut Outputs<'_, f32>) -> Result<Transfer, HostError> {
+    pub(super) async fn finish(
+        self,
+        context: &Context,
+        shape: &Shape,
+        outputs: &mut Outputs<'_, f32>,
+        waiting: &Waiting,
+    ) -> Result<Transfer, HostError> {
+        waiting.begin(&self.submission);
         // Mapping is the one call that fails on a lost device.
         match self.mapped.receive().await {
             Some(Ok(())) => {}
-            Some(Err(_)) | None => return Err(DeviceError::Lost.into()),
+            Some(Err(_)) | None => return Err(context.mapping_error().into()),
         }
         let read_back = &self.transfer.buffers[READ_BACK];
         let end = self.parts.iter().map(|part| part.start + part.bytes).max().unwrap_or(0);
         let view = read_back
-            .slice(..end)
+            .slice(..end + 4)
             .get_mapped_range()
             .map_err(|error| DeviceError::Internal { message: error.to_string() })?;
+        if view[end as usize..] != self.epoch.to_ne_bytes() {
+            return Err(DeviceError::Skipped.into());
+        }
         for part in &self.parts {
             let view = &view[part.start as usize..(part.start + part.bytes) as usize];
             let own = self.chunk.plan.shape();

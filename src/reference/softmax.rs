@@ -44,8 +44,12 @@ pub(super) fn softmax(
 
     let mut sum = 0.0;
     for i in 0..scores.len() {
-        weights[i] =
-            if counts[i] && factors[i] != 0.0 { factors[i] / unit * (beta * (scores[i] - shift)).exp() } else { 0.0 };
+        weights[i] = if counts[i] && factors[i] != 0.0 {
+            // By halves, so that the difference of two finite scores is finite.
+            factors[i] / unit * ((2.0 * beta) * (0.5 * scores[i] - 0.5 * shift)).exp()
+        } else {
+            0.0
+        };
         sum += weights[i];
     }
     let divisor = sum + epsilon;

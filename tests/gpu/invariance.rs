@@ -5,16 +5,7 @@ use crate::common::problem::{Problem, Random, bits, group_bits, random_problem};
 use crate::context;
 use softadapt::gpu::{Bindings, KernelOptions, Kernels, Stage};
 
-use softadapt::{Batch, Layout, Outputs, Shape};
-
-fn layouts(problem: &Problem) -> [Layout; 2] {
-    // Custom strides travel in one of the two dense layouts; the others stay as they are.
-    match problem.plan.shape().layout() {
-        Layout::Strided(s) if s.group < s.component => [Layout::TimeMajor; 2],
-        Layout::Strided(_) => [Layout::RowMajor; 2],
-        layout => [layout; 2],
-    }
-}
+use softadapt::{Batch, Config, Layout, Normalize, Outputs, Plan, Shape, Strides};
 
 pub(crate) fn a_group_has_the_same_bits_in_any_batch_and_place() {
     for seed in 6000..6120 {
@@ -32,11 +23,12 @@ pub(crate) fn a_group_has_the_same_bits_in_any_batch_and_place() {
         let some = shuffled[..random.within(1..=groups)].to_vec();
         let alone = vec![random.below(groups)];
         let repeated = vec![random.below(groups); 70];
-        for chosen in [shuffled, some, alone, repeated] {
+        for (i, chosen) in [shuffled, some, alone, repeated].into_iter().enumerate() {
+            let layout = if i % 2 == 0 { Layout::RowMajor } else { Layout::TimeMajor };
             if problem.plan.shape().max_components() * problem.plan.shape().window() * chosen.len() > 400_000 {
                 continue;
             }
-            let other = problem.of_groups(&chosen, layouts(&problem)[0]);
+            let other = problem.of_groups(&chosen, layout);
             let other_answer = answer(&other);
             for (new, &old) in chosen.iter().enumerate() {
                 assert_eq!(
@@ -78,6 +70,40 @@ pub(crate) fn chunks_and_layouts_do_not_show() {
                     group_bits(&problem, &whole, group),
                     "seed {seed}, group {group}, chunks of {bytes} bytes"
                 );
+            }
+        }
+    }
+}
+
+/// Where a group has more components than a team has lanes, teams differ between layouts: the bits must not.
+pub(crate) fn large_groups_have_the_same_bits_in_every_layout() {
+    for components in [33, 100, 129, 256, 300, 700, 1025, 4096] {
+        let config = Config::loss_weighted().with_normalize(Normalize::L1).with_order(1).with_floor(1e-5);
+        let plan = Plan::new(config, Shape::new(3, components, 2).unwrap()).unwrap();
+        let losses = (0..plan.shape().losses_len()).map(|i| 1.0 + ((i * 7919) % 1013) as f32 / 97.0).collect();
+        let problem = Problem { plan, losses, betas: None, points: None, previous: None };
+        let row_major = answer(&problem);
+        let n = components as u64;
+        let strided = |groups: u64| {
+            Layout::Strided(Strides {
+                group: 1,
+                component: groups,
+                time: groups * n,
+                weight_group: 1,
+                weight_component: groups,
+            })
+        };
+        for groups in [vec![0, 1, 2], vec![1], vec![2, 0]] {
+            for layout in [Layout::RowMajor, Layout::TimeMajor, strided(groups.len() as u64)] {
+                let other = problem.of_groups(&groups, layout);
+                let found = answer(&other);
+                for (new, &old) in groups.iter().enumerate() {
+                    assert_eq!(
+                        group_bits(&other, &found, new),
+                        group_bits(&problem, &row_major, old),
+                        "{components} components, group {old} of {groups:?}, {layout:?}"
+                    );
+                }
             }
         }
     }
