@@ -14,10 +14,13 @@ use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
 use std::task::{Poll, Waker};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// How long one submission may take. Display drivers give up after a few seconds; software adapters can be slow.
 const PATIENCE: Duration = Duration::from_secs(120);
+
+/// How long a device may be idle while somebody waits for it.
+const IDLE_PATIENCE: Duration = Duration::from_secs(5);
 
 /// All adapters of all backends that the binary was built with, the fastest kinds first. Blocks.
 #[must_use]
@@ -84,7 +87,8 @@ fn drive<T>(
     future: impl Future<Output = Result<T, HostError>>,
 ) -> Result<T, HostError> {
     let mut future = pin!(future);
-    let mut idle_at = None;
+    // What was waited for when the device was first seen idle, and when that was.
+    let mut idle: Option<(u32, Instant)> = None;
     loop {
         let mut context = std::task::Context::from_waker(Waker::noop());
         if let Poll::Ready(result) = future.as_mut().poll(&mut context) {
@@ -92,12 +96,17 @@ fn drive<T>(
         }
         let wait = wgpu::PollType::Wait { submission_index: waiting.submission(), timeout: Some(PATIENCE) };
         match catch_unwind(AssertUnwindSafe(|| device.poll(wait))) {
-            // The device has nothing left to do, twice, and yet the future waits for the same: it will not come.
-            Ok(Ok(status)) if status.is_queue_empty() => {
-                if idle_at.replace(waiting.count()) == Some(waiting.count()) {
-                    return Err(DeviceError::Skipped.into());
+            // The device has nothing left to do and yet the future waits: the answer may be with another thread that polls
+            // the same device, but not for long.
+            Ok(Ok(status)) if status.is_queue_empty() => match idle {
+                Some((count, since)) if count == waiting.count() => {
+                    if since.elapsed() > IDLE_PATIENCE {
+                        return Err(DeviceError::Skipped.into());
+                    }
+                    std::thread::sleep(Duration::from_micros(100));
                 }
-            }
+                _ => idle = Some((waiting.count(), Instant::now())),
+            },
             Ok(Ok(_)) => {}
             Ok(Err(wgpu::PollError::Timeout)) => {
                 return Err(DeviceError::TimedOut { seconds: PATIENCE.as_secs() }.into());

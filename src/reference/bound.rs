@@ -176,7 +176,8 @@ fn weight_bounds(plan: &Plan, beta: f64, points: usize, slopes: Rows, means: Row
                 let score = scores[i] / largest / divisor;
                 score_bounds[i] = (score_bounds[i] / largest + score.abs() * divisor_bound)
                     / (divisor.abs() - divisor_bound)
-                    + 16.0 * U * score.abs();
+                    + 16.0 * U * score.abs()
+                    + 2.0 * TINY;
                 scores[i] = score;
             }
         }
@@ -200,11 +201,13 @@ fn weight_bounds(plan: &Plan, beta: f64, points: usize, slopes: Rows, means: Row
     let largest = rows().map(|i| scores[i]).fold(f64::NEG_INFINITY, f64::max);
     let smallest = rows().map(|i| scores[i]).fold(f64::INFINITY, f64::min);
     let spread_bound = 2.0 * rows().map(|i| score_bounds[i]).fold(0.0, f64::max);
-    let epsilon = shifted_epsilon(config.epsilon, beta, largest, shift, largest == smallest || beta == 0.0);
+    // Equal on every path: all slopes are sums of zeros, or beta is 0.
+    let certain = beta == 0.0 || (largest == smallest && rows().all(|i| score_bounds[i] <= 64.0 * TINY));
+    let epsilon = shifted_epsilon(config.epsilon, beta, largest, shift, certain);
     let epsilon_error = beta.abs() * spread_bound + 8.0 * U * (1.0 + beta.abs() * (largest - shift).abs());
     let mut epsilon_interval = [epsilon * (-epsilon_error).exp(), epsilon * epsilon_error.exp()];
-    if largest - smallest <= spread_bound {
-        // f32 may find all scores equal, which leaves epsilon out.
+    if largest - smallest <= spread_bound || beta.abs() < 2.0 * TINY {
+        // f32 may find all scores equal, or beta 0, which leaves epsilon out.
         epsilon_interval[0] = 0.0;
     }
 
