@@ -72,10 +72,7 @@ fn a_group_has_the_same_bits_in_any_batch_place_and_layout() {
         }
         let found = answer(&problem);
         let random = &mut Random(seed);
-        let mut shuffled: Vec<usize> = (0..groups).collect();
-        for i in (1..groups).rev() {
-            shuffled.swap(i, random.below(i + 1));
-        }
+        let shuffled = random.shuffled(groups);
         let alone = vec![random.below(groups)];
         let repeated = vec![random.below(groups); 35];
         let some = shuffled[..random.within(1..=groups)].to_vec();

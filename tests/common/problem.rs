@@ -46,6 +46,15 @@ impl Random {
         low + (high - low) * self.unit()
     }
 
+    /// 0 to below `end` in any order.
+    pub fn shuffled(&mut self, end: usize) -> Vec<usize> {
+        let mut order: Vec<usize> = (0..end).collect();
+        for i in (1..end).rev() {
+            order.swap(i, self.below(i + 1));
+        }
+        order
+    }
+
     pub fn pick<T: Copy>(&mut self, of: &[T]) -> T {
         of[self.below(of.len())]
     }

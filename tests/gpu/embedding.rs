@@ -2,7 +2,9 @@
 
 use crate::common::problem::POISON;
 use crate::context;
-use softadapt::gpu::{BindError, Bindings, KernelError, KernelOptions, Kernels, Requirements, Slot, Stage};
+use softadapt::gpu::{
+    BindError, Bindings, BoundKernel, Kernel, KernelError, KernelOptions, Kernels, Requirements, Slot, Stage,
+};
 use softadapt::{Batch, Config, LossWeighting, Normalize, Plan, Shape, Status, reference};
 use std::sync::OnceLock;
 use wgpu::BufferUsages;
@@ -68,6 +70,17 @@ fn binding(buffer: &wgpu::Buffer, offset: u64, bytes: u64) -> wgpu::BufferBindin
     wgpu::BufferBinding { buffer, offset, size: wgpu::BufferSize::new(bytes) }
 }
 
+/// The fused kernel with whole buffers for losses and weights.
+pub(crate) fn bind(kernel: &Kernel, losses: &wgpu::Buffer, weights: &wgpu::Buffer) -> BoundKernel {
+    kernel
+        .bind(&Bindings {
+            losses: Some(losses.as_entire_buffer_binding()),
+            weights: Some(weights.as_entire_buffer_binding()),
+            ..Bindings::default()
+        })
+        .unwrap()
+}
+
 fn host() -> (&'static wgpu::Device, &'static wgpu::Queue) {
     (context().device(), context().queue())
 }
@@ -107,13 +120,7 @@ pub(crate) fn requirements_of_small_batches_are_the_downlevel_defaults() {
     let kernel = Kernels::new(&device).kernel(&plan, Stage::Fused, KernelOptions::default()).unwrap();
     let input = buffer(&device, bytemuck::cast_slice(&losses), 0);
     let output = poisoned_buffer(&device, 4 * 300);
-    let bound = kernel
-        .bind(&Bindings {
-            losses: Some(input.as_entire_buffer_binding()),
-            weights: Some(output.as_entire_buffer_binding()),
-            ..Bindings::default()
-        })
-        .unwrap();
+    let bound = bind(&kernel, &input, &output);
     submit(&device, &queue, |pass| bound.record(pass));
     assert_weights(&plan, &losses, &read(&device, &queue, &output));
 }
@@ -320,13 +327,7 @@ pub(crate) fn two_plans_in_one_encoder_do_not_disturb_each_other() {
         .map(|plan| {
             let output = poisoned_buffer(device, 4 * plan.shape().weights_len() as u64);
             let kernel = context().kernels().kernel(plan, Stage::Fused, KernelOptions::default()).unwrap();
-            let bound = kernel
-                .bind(&Bindings {
-                    losses: Some(input.as_entire_buffer_binding()),
-                    weights: Some(output.as_entire_buffer_binding()),
-                    ..Bindings::default()
-                })
-                .unwrap();
+            let bound = bind(&kernel, &input, &output);
             bound.record_pass(&mut encoder, None);
             output
         })
@@ -346,17 +347,11 @@ pub(crate) fn later_dispatches_see_earlier_results() {
     let losses = losses(&first);
     let input = buffer(device, bytemuck::cast_slice(&losses), 0);
     let (middle, output) = (poisoned_buffer(device, 640), poisoned_buffer(device, 160));
-    let bind = |plan: &Plan, from: &wgpu::Buffer, to: &wgpu::Buffer| {
+    let link = |plan: &Plan, from: &wgpu::Buffer, to: &wgpu::Buffer| {
         let kernel = context().kernels().kernel(plan, Stage::Fused, KernelOptions::default()).unwrap();
-        kernel
-            .bind(&Bindings {
-                losses: Some(from.as_entire_buffer_binding()),
-                weights: Some(to.as_entire_buffer_binding()),
-                ..Bindings::default()
-            })
-            .unwrap()
+        bind(&kernel, from, to)
     };
-    let chain = [bind(&first, &input, &middle), bind(&second, &middle, &output)];
+    let chain = [link(&first, &input, &middle), link(&second, &middle, &output)];
     submit(device, queue, |pass| {
         for _ in 0..20 {
             chain.iter().for_each(|kernel| kernel.record(pass));
@@ -512,13 +507,7 @@ pub(crate) fn empty_batches_record_nothing() {
     let (device, queue) = host();
     let kernel = context().kernels().kernel(&plan, Stage::Fused, KernelOptions::default()).unwrap();
     let (input, output) = (poisoned_buffer(device, 4), poisoned_buffer(device, 4));
-    let bound = kernel
-        .bind(&Bindings {
-            losses: Some(input.as_entire_buffer_binding()),
-            weights: Some(output.as_entire_buffer_binding()),
-            ..Bindings::default()
-        })
-        .unwrap();
+    let bound = bind(&kernel, &input, &output);
     submit(device, queue, |pass| bound.record(pass));
     assert_eq!(read(device, queue, &output), [POISON]);
     // Groups without components have a status all the same.

@@ -3,7 +3,7 @@
 use crate::agreement::answer;
 use crate::common::problem::{Problem, Random, bits, group_bits, random_problem};
 use crate::context;
-use softadapt::gpu::{Bindings, KernelOptions, Kernels, Stage};
+use softadapt::gpu::{KernelOptions, Kernels, Stage};
 
 use softadapt::{Batch, Config, Layout, Normalize, Outputs, Plan, Shape, Strides};
 
@@ -16,10 +16,7 @@ pub(crate) fn a_group_has_the_same_bits_in_any_batch_and_place() {
         }
         let whole = answer(&problem);
         let random = &mut Random(seed);
-        let mut shuffled: Vec<usize> = (0..groups).collect();
-        for i in (1..groups).rev() {
-            shuffled.swap(i, random.below(i + 1));
-        }
+        let shuffled = random.shuffled(groups);
         let some = shuffled[..random.within(1..=groups)].to_vec();
         let alone = vec![random.below(groups)];
         let repeated = vec![random.below(groups); 70];
@@ -159,13 +156,7 @@ impl Portable {
         assert!(!kernel.tuning().subgroups);
         let losses = crate::embedding::buffer(&self.device, bytemuck::cast_slice(&problem.losses), 0);
         let weights = crate::embedding::poisoned_buffer(&self.device, 4 * problem.plan.shape().weights_len() as u64);
-        let bound = kernel
-            .bind(&Bindings {
-                losses: Some(losses.as_entire_buffer_binding()),
-                weights: Some(weights.as_entire_buffer_binding()),
-                ..Bindings::default()
-            })
-            .unwrap();
+        let bound = crate::embedding::bind(&kernel, &losses, &weights);
         crate::embedding::submit(&self.device, &self.queue, |pass| bound.record(pass));
         crate::embedding::read(&self.device, &self.queue, &weights)[..problem.plan.shape().weights_len()].to_vec()
     }

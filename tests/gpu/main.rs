@@ -34,8 +34,8 @@ macro_rules! trials {
 
 fn main() {
     let arguments = Arguments::from_args();
-    let adapters = softadapt::host::adapters();
-    let can_run = !adapters.is_empty();
+    // OpenGL will not do: some tests make devices of their own, with what WebGPU guarantees.
+    let can_run = softadapt::host::adapters().iter().any(|adapter| adapter.backend != "gl");
     let must_run = std::env::var_os("CI").is_some();
     if !can_run && !must_run {
         eprintln!("no GPU adapter, not even a software one: all tests of this binary are ignored");
