@@ -85,7 +85,7 @@ fn shapes_that_are_none_are_refused() {
         ("1000,3", "--shape 1000,3: expected groups, components and window, such as 100000,3,5"),
         ("0,3,5", "--shape 0,3,5: there is nothing to time without groups"),
         ("10,5000,5", "--shape 10,5000,5: a group has 5000 components: 1 to 4096 are supported"),
-        ("10,3,1", "a window of 1 points has no default accuracy order"),
+        ("10,3,1", "the slope needs 2 points, the window has 1"),
     ] {
         let output = run(&["bench", "--backend", "cpu", "--shape", shape]);
         assert!(stderr(&output).contains(message), "{}", stderr(&output));

@@ -54,7 +54,7 @@ pub use tuning::Tuning;
 
 /// The text of a stage's shader module for a plan, as it is compiled: for tools that check it without a device. With
 /// `subgroup_sizes` (smallest, largest) the module may use subgroup shuffles; `shared` is the text for buffers that inputs
-/// and outputs share.
+/// and outputs share. Browsers' compiler wants `enable subgroups;` in front of texts with shuffles, which naga 30 refuses.
 ///
 /// # Errors
 /// More workgroups than any device can count.
