@@ -543,8 +543,8 @@ pub(crate) fn everything_works_on_the_noop_device() {
 pub(crate) fn types_are_send_sync_and_clone() {
     fn check<T: Send + Sync + Clone + 'static>() {}
     check::<Kernels>();
-    check::<softadapt::gpu::Kernel>();
-    check::<softadapt::gpu::BoundKernel>();
+    check::<Kernel>();
+    check::<BoundKernel>();
     check::<softadapt::gpu::Staged>();
     check::<softadapt::host::Context>();
 }
