@@ -92,12 +92,17 @@ fn slope_bound(plan: &Plan, loss: impl Fn(usize) -> f64) -> f64 {
         largest = largest.max(older.abs()).max(newer.abs()).max(size);
     }
     if largest < HUGE {
-        let coefficients: f64 = plan.differences().iter().map(|d| d.abs()).sum();
-        (depth(points) + 5.0) * U * size * 1.01 + 2.0 * TINY * (1.0 + coefficients)
+        (depth(points) + 5.0) * U * size * 1.01 + flush_bound(plan)
     } else {
         // Not a number: nothing is claimed (also for losses that are not).
         f64::INFINITY
     }
+}
+
+/// What flushing losses, differences, products and sums to zero can change of a slope.
+fn flush_bound(plan: &Plan) -> f64 {
+    let coefficients: f64 = plan.differences().iter().map(|d| d.abs()).sum();
+    2.0 * TINY * (plan.slope_points() as f64 + 2.0 * coefficients)
 }
 
 fn mean_bound(points: usize, loss: impl Fn(usize) -> f64) -> f64 {
@@ -105,7 +110,7 @@ fn mean_bound(points: usize, loss: impl Fn(usize) -> f64) -> f64 {
     if points == 0 || !(sum < HUGE) {
         return f64::INFINITY;
     }
-    (depth(points) + 3.0) * U * sum / points as f64 * 1.01 + 2.0 * TINY
+    (depth(points) + 3.0) * U * sum / points as f64 * 1.01 + 4.0 * TINY
 }
 
 /// One number per component with its error bound.
@@ -166,7 +171,7 @@ fn weight_bounds(plan: &Plan, beta: f64, points: usize, slopes: Rows, means: Row
         };
         if !(divisor_bound < divisor.abs()) || largest < 1e-29 {
             // All slopes 0 exactly is certain: all scores are 0 on every path.
-            if largest > 0.0 || rows().any(|i| score_bounds[i] > 64.0 * TINY) {
+            if largest > 0.0 || rows().any(|i| score_bounds[i] > flush_bound(plan)) {
                 return unknown;
             }
             scores.fill(0.0);
@@ -202,7 +207,7 @@ fn weight_bounds(plan: &Plan, beta: f64, points: usize, slopes: Rows, means: Row
     let smallest = rows().map(|i| scores[i]).fold(f64::INFINITY, f64::min);
     let spread_bound = 2.0 * rows().map(|i| score_bounds[i]).fold(0.0, f64::max);
     // Equal on every path: all slopes are sums of zeros, or beta is 0.
-    let certain = beta == 0.0 || (largest == smallest && rows().all(|i| score_bounds[i] <= 64.0 * TINY));
+    let certain = beta == 0.0 || (largest == smallest && rows().all(|i| score_bounds[i] <= flush_bound(plan)));
     let epsilon = shifted_epsilon(config.epsilon, beta, largest, shift, certain);
     let epsilon_error = beta.abs() * spread_bound + 8.0 * U * (1.0 + beta.abs() * (largest - shift).abs());
     let mut epsilon_interval = [epsilon * (-epsilon_error).exp(), epsilon * epsilon_error.exp()];
