@@ -29,6 +29,18 @@ fn poll_once<T>(future: impl Future<Output = Option<T>>) -> Option<T> {
     }
 }
 
+/// Makes a buffer of `size` bytes.
+pub(crate) fn empty_buffer(
+    device: &wgpu::Device,
+    label: &str,
+    size: u64,
+    usage: wgpu::BufferUsages,
+) -> Result<wgpu::Buffer, DeviceError> {
+    scoped(device, || {
+        device.create_buffer(&wgpu::BufferDescriptor { label: Some(label), size, usage, mapped_at_creation: false })
+    })
+}
+
 /// Makes a buffer that holds `contents`.
 ///
 /// Mapping it is also the one call that fails on a lost device: after a loss wgpu 30 creates and submits without a word.

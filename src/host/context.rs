@@ -7,7 +7,6 @@ use super::transfer::{InFlight, Transfer, Waiting};
 use crate::batch::{Batch, Outputs, Weights};
 use crate::gpu::{DeviceError, Kernels, MAX_BINDING, Requirements};
 use crate::plan::Plan;
-use crate::status::Status;
 use std::collections::VecDeque;
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -204,11 +203,4 @@ async fn guarded<T>(future: impl Future<Output = T>) -> Result<T, ()> {
         Err(_) => Poll::Ready(Err(())),
     })
     .await
-}
-
-/// The status words of a read-back range.
-pub(super) fn copy_status(words: &[u32], status: &mut [Status]) {
-    for (place, word) in status.iter_mut().zip(words) {
-        *place = Status::from_bits(*word);
-    }
 }

@@ -3,8 +3,8 @@
 use super::context::Context;
 use super::error::HostError;
 use super::transfer::Waiting;
-use crate::gpu::device::{filled_buffer, scoped};
-use crate::gpu::{Bindings, DeviceError, KernelOptions, Stage};
+use crate::gpu::device::{empty_buffer, filled_buffer, scoped};
+use crate::gpu::{Bindings, DeviceError, KernelOptions, Slot, Stage};
 use crate::plan::Plan;
 use futures_intrusive::channel::shared::oneshot_channel;
 use std::time::Duration;
@@ -63,17 +63,8 @@ impl Context {
         }
         let device = &self.device;
         let usage = BufferUsages::STORAGE | BufferUsages::COPY_SRC | BufferUsages::COPY_DST;
-        let row_bytes = (4 * plan.shape().weights_len() as u64).max(4);
-        let empty = |label, size, usage| {
-            scoped(device, || {
-                device.create_buffer(&wgpu::BufferDescriptor {
-                    label: Some(label),
-                    size,
-                    usage,
-                    mapped_at_creation: false,
-                })
-            })
-        };
+        let row_bytes = 4 * Slot::Weights.words(plan);
+        let empty = |label, size, usage| empty_buffer(device, label, size, usage);
         let source = filled_buffer(device, "losses", usage, bytemuck::cast_slice(losses))?;
         let weights = empty("weights", row_bytes, usage)?;
         let bound = match path {

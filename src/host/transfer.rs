@@ -1,10 +1,10 @@
 //! One chunk's way to the device and back.
 
 use super::chunks::Chunk;
-use super::context::{Context, copy_status};
+use super::context::Context;
 use super::error::HostError;
 use crate::batch::{Batch, Outputs};
-use crate::gpu::device::scoped;
+use crate::gpu::device::{empty_buffer, scoped};
 use crate::gpu::{Bindings, DeviceError, KernelOptions, Slot, Stage};
 use crate::shape::Shape;
 use futures_intrusive::channel::shared::{OneshotReceiver, oneshot_channel};
@@ -87,14 +87,7 @@ impl Transfer {
         if let Some(buffer) = self.buffers.get(name).filter(|buffer| buffer.size() >= bytes) {
             return Ok(buffer.clone());
         }
-        let buffer = scoped(&context.device, || {
-            context.device.create_buffer(&wgpu::BufferDescriptor {
-                label: Some(name),
-                size: bytes,
-                usage,
-                mapped_at_creation: false,
-            })
-        })?;
+        let buffer = empty_buffer(&context.device, name, bytes, usage)?;
         self.buffers.insert(name, buffer.clone());
         Ok(buffer)
     }
@@ -119,17 +112,16 @@ impl Transfer {
         };
         let storage = BufferUsages::STORAGE | BufferUsages::COPY_DST | BufferUsages::COPY_SRC;
         let plan = &chunk.plan;
-        let rows = (4 * plan.shape().weights_len() as u64).max(4);
-        let groups = (4 * plan.shape().groups() as u64).max(4);
-        let mut device_buffer = |slot: Slot, bytes: u64| self.buffer(context, slot.name(), bytes, storage);
+        let bytes = |slot: Slot| 4 * slot.words(plan);
+        let mut device_buffer = |slot: Slot| self.buffer(context, slot.name(), bytes(slot), storage);
 
         let losses = chunk.losses(shape, batch.losses);
-        let loss_buffer = device_buffer(Slot::Losses, (4 * losses.len() as u64).max(4))?;
-        let weights = device_buffer(Slot::Weights, rows)?;
-        let status = device_buffer(Slot::Status, groups)?;
-        let betas = batch.betas.map(|_| device_buffer(Slot::Betas, groups)).transpose()?;
-        let points = batch.points.map(|_| device_buffer(Slot::Points, groups)).transpose()?;
-        let mut detail = |slot: Slot| details.then(|| device_buffer(slot, rows)).transpose();
+        let loss_buffer = device_buffer(Slot::Losses)?;
+        let weights = device_buffer(Slot::Weights)?;
+        let status = device_buffer(Slot::Status)?;
+        let betas = batch.betas.map(|_| device_buffer(Slot::Betas)).transpose()?;
+        let points = batch.points.map(|_| device_buffer(Slot::Points)).transpose()?;
+        let mut detail = |slot: Slot| details.then(|| device_buffer(slot)).transpose();
         let (slopes, means, scores) = (detail(Slot::Slopes)?, detail(Slot::Means)?, detail(Slot::Scores)?);
 
         let epoch = next_epoch();
@@ -169,11 +161,15 @@ impl Transfer {
         // One buffer for the way back, so that there is one mapping to wait for.
         let mut parts = Vec::new();
         let mut end = 0;
-        let sources = [(Slot::Weights, Some(&weights), rows), (Slot::Status, Some(&status), groups)]
-            .into_iter()
-            .chain([(Slot::Slopes, slopes.as_ref(), rows), (Slot::Means, means.as_ref(), rows)]);
-        let sources: Vec<_> = sources.filter_map(|(slot, buffer, bytes)| Some((slot, buffer?, bytes))).collect();
-        for &(slot, _, bytes) in &sources {
+        let sources = [
+            (Slot::Weights, Some(&weights)),
+            (Slot::Status, Some(&status)),
+            (Slot::Slopes, slopes.as_ref()),
+            (Slot::Means, means.as_ref()),
+        ];
+        let sources: Vec<_> = sources.into_iter().filter_map(|(slot, buffer)| Some((slot, buffer?))).collect();
+        for &(slot, _) in &sources {
+            let bytes = bytes(slot);
             parts.push(Part { slot, start: end, bytes });
             end += bytes;
         }
@@ -187,8 +183,8 @@ impl Transfer {
                     kernel.record(&mut pass);
                 }
             }
-            for (part, (_, buffer, bytes)) in parts.iter().zip(&sources) {
-                encoder.copy_buffer_to_buffer(buffer, 0, &read_back, part.start, *bytes);
+            for (part, (_, buffer)) in parts.iter().zip(&sources) {
+                encoder.copy_buffer_to_buffer(buffer, 0, &read_back, part.start, part.bytes);
             }
             encoder.copy_buffer_to_buffer(&witness, 0, &read_back, end, 4);
             let submission = context.queue.submit([encoder.finish()]);
@@ -238,7 +234,7 @@ impl InFlight {
                 Slot::Means => outputs.means.iter_mut().for_each(|values| rows(view, values)),
                 _ => {
                     if let Some(status) = &mut outputs.status {
-                        copy_status(bytemuck::cast_slice(view), &mut status[self.chunk.groups.clone()]);
+                        status[self.chunk.groups.clone()].copy_from_slice(&bytemuck::cast_slice(view)[..own.groups()]);
                     }
                 }
             }
