@@ -6,8 +6,8 @@ mod common;
 
 use common::edge_cases;
 use common::problem::{
-    POISON, Problem, Random, Tally, bits, check_oracle, compare, group_bits, outputs, poisoned, random_losses,
-    random_problem,
+    POISON, Problem, Random, Tally, bits, check_oracle, check_regrouped, compare, group_bits, outputs, poisoned,
+    random_losses, random_problem,
 };
 use softadapt::{Batch, BatchError, Config, Layout, Normalize, Outputs, Plan, Shape, Status, Strides, Weights, cpu};
 
@@ -72,26 +72,7 @@ fn a_group_has_the_same_bits_in_any_batch_place_and_layout() {
         }
         let found = answer(&problem);
         let random = &mut Random(seed);
-        let shuffled = random.shuffled(groups);
-        let alone = vec![random.below(groups)];
-        let repeated = vec![random.below(groups); 35];
-        let some = shuffled[..random.within(1..=groups)].to_vec();
-        for (i, chosen) in [shuffled, alone, repeated, some].into_iter().enumerate() {
-            let layout = if i % 2 == 0 { Layout::RowMajor } else { Layout::TimeMajor };
-            if problem.plan.shape().weights_len() * chosen.len() > 400_000 {
-                continue;
-            }
-            let other = problem.of_groups(&chosen, layout);
-            let other_answer = answer(&other);
-            for (new, &old) in chosen.iter().enumerate() {
-                assert_eq!(
-                    group_bits(&other, &other_answer, new),
-                    group_bits(&problem, &found, old),
-                    "seed {seed}, group {old} as {new} of {} in {layout:?}",
-                    chosen.len()
-                );
-            }
-        }
+        check_regrouped(&problem, &found, random, answer);
     }
 }
 

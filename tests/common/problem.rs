@@ -434,3 +434,33 @@ pub fn check_oracle(answer: impl Fn(&Problem) -> Weights<f32>) {
     }
     assert!(compared > 350 && strict > 250, "{compared} cases, {strict} held to 1e-5");
 }
+
+/// Groups of the problem alone, repeated, shuffled and some of them, in both dense layouts: each has the bits that it has in
+/// `whole`, the answer of the problem itself. `random` picks.
+pub fn check_regrouped(
+    problem: &Problem,
+    whole: &Weights<f32>,
+    random: &mut Random,
+    answer: impl Fn(&Problem) -> Weights<f32>,
+) {
+    let shape = problem.plan.shape();
+    let groups = shape.groups();
+    let shuffled = random.shuffled(groups);
+    let some = shuffled[..random.within(1..=groups)].to_vec();
+    let alone = vec![random.below(groups)];
+    let repeated = vec![random.below(groups); 70];
+    for (i, chosen) in [shuffled, some, alone, repeated].into_iter().enumerate() {
+        let layout = if i % 2 == 0 { Layout::RowMajor } else { Layout::TimeMajor };
+        let other = problem.of_groups(&chosen, layout);
+        let found = answer(&other);
+        for (new, &old) in chosen.iter().enumerate() {
+            assert_eq!(
+                group_bits(&other, &found, new),
+                group_bits(problem, whole, old),
+                "group {old} as {new} of {} in {layout:?}, {:?}",
+                chosen.len(),
+                problem.plan
+            );
+        }
+    }
+}

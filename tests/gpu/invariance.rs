@@ -1,7 +1,7 @@
 //! A group's result does not depend on the batch around it, bit for bit.
 
 use crate::agreement::answer;
-use crate::common::problem::{Problem, Random, bits, group_bits, random_problem};
+use crate::common::problem::{Problem, Random, bits, check_regrouped, group_bits, random_problem};
 use crate::context;
 use softadapt::gpu::{KernelOptions, Kernels, Stage};
 
@@ -16,26 +16,7 @@ pub(crate) fn a_group_has_the_same_bits_in_any_batch_and_place() {
         }
         let whole = answer(&problem);
         let random = &mut Random(seed);
-        let shuffled = random.shuffled(groups);
-        let some = shuffled[..random.within(1..=groups)].to_vec();
-        let alone = vec![random.below(groups)];
-        let repeated = vec![random.below(groups); 70];
-        for (i, chosen) in [shuffled, some, alone, repeated].into_iter().enumerate() {
-            let layout = if i % 2 == 0 { Layout::RowMajor } else { Layout::TimeMajor };
-            if problem.plan.shape().max_components() * problem.plan.shape().window() * chosen.len() > 400_000 {
-                continue;
-            }
-            let other = problem.of_groups(&chosen, layout);
-            let other_answer = answer(&other);
-            for (new, &old) in chosen.iter().enumerate() {
-                assert_eq!(
-                    group_bits(&other, &other_answer, new),
-                    group_bits(&problem, &whole, old),
-                    "seed {seed}, group {old} as {new} of {}",
-                    chosen.len()
-                );
-            }
-        }
+        check_regrouped(&problem, &whole, random, answer);
         // A ragged group as a uniform batch of one.
         if problem.plan.shape().offsets().is_some() && problem.plan.shape().layout() == Layout::RowMajor {
             let group = random.below(groups);
