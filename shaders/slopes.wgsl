@@ -14,15 +14,8 @@ fn slope_start() -> SlopeSum {
     return SlopeSum(0.0, 0.0, 0.0, 0u);
 }
 
-fn difference(j: u32) -> f32 {
-    if LEAST_SQUARES {
-        return params.least_squares_factor * f32((j + 1u) * (params.slope_points - 1u - j));
-    }
-    return params.differences[j / 4u][j % 4u];
-}
-
 fn slope_take(row: ptr<function, Row>, time: u32, bits: u32) {
-    let first = params.window - params.slope_points;
+    let first = params.window - slope_points();
     if time < first {
         return;
     }
@@ -40,7 +33,7 @@ fn slope_take(row: ptr<function, Row>, time: u32, bits: u32) {
 }
 
 fn slope_bits(sum: SlopeSum, points: u32) -> u32 {
-    if sum.magnitude >= EXPONENT_BITS || points < params.slope_points {
+    if sum.magnitude >= EXPONENT_BITS || points < slope_points() {
         return NAN_BITS;
     }
     return finite_or_nan_bits(sum.total + sum.partial);

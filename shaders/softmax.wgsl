@@ -139,7 +139,7 @@ fn softmax_team(lane: Lane, earlier_flags: u32) {
     var flags = 0u;
     var hold = false;
     var propagate = false;
-    if group_points(group) < params.slope_points {
+    if group_points(group) < slope_points() {
         flags = STATUS_NOT_READY;
         hold = true;
     } else if bad_beta || (found & SURVEY_BAD) != 0u {
@@ -173,7 +173,11 @@ fn softmax_team(lane: Lane, earlier_flags: u32) {
     }
 
     for (var round = 0u; round < params.rounds; round += 1u) {
-        if !owns(lane, round) || (hold && KEEP_PREVIOUS) {
+        if !owns(lane, round) {
+            continue;
+        }
+        if hold && KEEP_PREVIOUS {
+            publish_held(lane, round);
             continue;
         }
         var weight = row_term[round].mantissa / sum.x;
@@ -184,11 +188,12 @@ fn softmax_team(lane: Lane, earlier_flags: u32) {
         if SCALE_TO_COMPONENTS {
             weight *= f32(lane.components);
         }
-        weights[weight_place(lane, round)] = select(bitcast<u32>(weight), NAN_BITS, propagate);
+        publish(lane, round, select(bitcast<u32>(weight), NAN_BITS, propagate));
     }
     if lane.exists && lane.rank == 0u {
         write_status(lane.group, flags);
     }
+    group_held = hold;
 }
 
 @compute @workgroup_size(WORKGROUP)

@@ -87,6 +87,8 @@ fn team_sum(lane: Lane) -> vec2<f32> {
 
 // Flags of the group so far.
 var<private> group_flags: u32;
+// Whether the group keeps its previous weights, or gets neutral ones.
+var<private> group_held: bool;
 
 // Whether a component of this group takes part in sums and maxima.
 fn counts(lane: Lane, round: u32) -> bool {

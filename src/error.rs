@@ -4,6 +4,7 @@
 //! Errors depend on configurations, shapes and slice lengths, never on the values of losses: awkward values are
 //! answered by a [`Status`](crate::Status) flag of their group.
 
+use crate::balancer::Feed;
 use std::fmt;
 
 /// Why a [`Config`](crate::Config) is not one.
@@ -265,6 +266,11 @@ pub enum BatchError {
         /// Elements it needs.
         needed: usize,
     },
+    /// A balancer was fed in a way that its configuration does not say.
+    Feed {
+        /// What its configuration says.
+        feed: Feed,
+    },
 }
 
 impl fmt::Display for BatchError {
@@ -272,6 +278,12 @@ impl fmt::Display for BatchError {
         match self {
             Self::Length { what, length, needed } => {
                 write!(f, "`{what}` has {length} elements, but the plan's shape needs {needed}")
+            }
+            Self::Feed { feed: Feed::EpochMean } => {
+                f.write_str("this balancer takes the means of epochs: accumulate batches and close the epoch")
+            }
+            Self::Feed { feed: Feed::EveryPush } => {
+                f.write_str("this balancer takes every push as a point: push, or choose the feed of epoch means")
             }
         }
     }

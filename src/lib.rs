@@ -6,6 +6,7 @@
 #[doc = include_str!("../README.md")]
 struct Readme;
 
+mod balancer;
 mod batch;
 mod coefficients;
 mod config;
@@ -22,6 +23,10 @@ pub mod gpu;
 pub mod host;
 pub mod reference;
 
+pub use balancer::{
+    BalancerConfig, BalancerError, BalancerLog, BalancerPlan, BalancerState, BetaSchedule, CopyError, Feed,
+    InitialWeights, LogEntry, MAX_LOG, MAX_PUSHES, Smoothing, StateError, Window,
+};
 pub use batch::{Batch, Outputs, Weights};
 pub use config::{
     Config, LossWeighting, MAX_BETA, MAX_ORDER, Normalize, OnNegativeMean, OnNonFinite, Scale, Score, Slope, WARN_ORDER,

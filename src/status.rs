@@ -52,6 +52,11 @@ impl Status {
         Self(bits)
     }
 
+    /// The other flags.
+    pub(crate) const fn without(self, other: Self) -> Self {
+        Self(self.0 & !other.0)
+    }
+
     /// Whether no flag is set.
     #[must_use]
     pub const fn is_ok(self) -> bool {

@@ -1,4 +1,4 @@
 // A beta per group, in a buffer that its owner may rewrite at any time.
-fn group_beta_bits(group: u32) -> u32 {
+fn base_beta_bits(group: u32) -> u32 {
     return betas[group];
 }

@@ -1,4 +1,4 @@
 // One beta for all groups, fixed by the plan.
-fn group_beta_bits(group: u32) -> u32 {
+fn base_beta_bits(group: u32) -> u32 {
     return bitcast<u32>(params.beta);
 }

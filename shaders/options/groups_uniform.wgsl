@@ -15,3 +15,8 @@ fn group_weights(group: u32) -> u32 {
 fn group_row(group: u32) -> u32 {
     return group * params.components;
 }
+
+// Initial weights, the same for every group.
+fn initial_place(group: u32, component: u32) -> u32 {
+    return component;
+}

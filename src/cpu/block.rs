@@ -341,6 +341,9 @@ fn weigh_rows<A: Across>(
     let mut computed = Lanes::splat(u32::MAX);
     if let Some(answers) = &answers {
         for l in 0..LANES {
+            if matches!(answers[l], Answer::Neutral | Answer::Kept) {
+                status[l] |= job.held.bits();
+            }
             if answers[l] != Answer::Computed {
                 computed[l] = 0;
                 beta[l] = 0.0;

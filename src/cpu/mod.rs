@@ -18,6 +18,7 @@
 //! ```
 
 mod average;
+mod balancer;
 mod block;
 mod exp;
 mod lanes;
@@ -28,10 +29,13 @@ mod slopes;
 mod softmax;
 mod transpose;
 
+pub use balancer::Balancer;
+
 use crate::batch::{Batch, Outputs, Weights};
 use crate::config::{Normalize, OnNegativeMean, OnNonFinite, Scale};
 use crate::error::BatchError;
 use crate::plan::Plan;
+use crate::status::Status;
 use outputs::Chunk;
 use rayon::iter::{IntoParallelIterator, ParallelIterator};
 
@@ -55,6 +59,19 @@ pub fn weigh(plan: &Plan, batch: &Batch<'_, f32>) -> Result<Weights<f32>, BatchE
 /// # Errors
 /// A slice of the wrong length; nothing is written then.
 pub fn weigh_into(plan: &Plan, batch: &Batch<'_, f32>, outputs: &mut Outputs<'_, f32>) -> Result<(), BatchError> {
+    run(plan, batch, outputs, Status::OK)
+}
+
+/// Set beside the flags of groups that keep their previous weights, or get neutral ones, by [`weigh_marking_held`] alone.
+const HELD: Status = Status::from_bits(1 << 31);
+
+/// As [`weigh_into`], with [`HELD`] in the status words of those groups.
+fn weigh_marking_held(plan: &Plan, batch: &Batch<'_, f32>, outputs: &mut Outputs<'_, f32>) -> Result<(), BatchError> {
+    run(plan, batch, outputs, HELD)
+}
+
+/// `held` is set in the status words of groups whose weights are not computed.
+fn run(plan: &Plan, batch: &Batch<'_, f32>, outputs: &mut Outputs<'_, f32>, held: Status) -> Result<(), BatchError> {
     batch.check(plan)?;
     outputs.check(plan)?;
     // Coefficients of usual windows fit on the stack: a batch of one group allocates nothing.
@@ -75,7 +92,7 @@ pub fn weigh_into(plan: &Plan, batch: &Batch<'_, f32>, outputs: &mut Outputs<'_,
     };
     let prior: Option<Vec<(f32, i32)>> =
         plan.config().prior.as_ref().map(|prior| prior.iter().map(|&factor| exp::parts_of_f64(factor)).collect());
-    let job = Job::new(plan, batch, outputs, differences, prior.as_deref());
+    let job = Job { held, ..Job::new(plan, batch, outputs, differences, prior.as_deref()) };
 
     let groups = plan.shape().groups();
     let points = plan.shape().rows().saturating_mul(job.ages);
@@ -126,6 +143,8 @@ struct Job<'a> {
     floor: f64,
     /// Whether weights add up to the number of components.
     scales: bool,
+    /// Set in the status words of groups whose weights are not computed.
+    held: Status,
 }
 
 impl<'a> Job<'a> {
@@ -170,6 +189,7 @@ impl<'a> Job<'a> {
             on_negative_mean: config.on_negative_mean,
             floor: config.floor,
             scales: config.scale == Scale::Components,
+            held: Status::OK,
         }
     }
 

@@ -2,8 +2,8 @@
 
 use super::device::scoped;
 use super::error::BindError;
-use super::kernels::Kernel;
-use super::slots::{Role, Slot, Stage, is_writable};
+use super::kernels::{Kernel, Pipeline};
+use super::slots::{Role, Slot, is_writable};
 
 /// Buffers, or ranges of buffers, for a kernel: those that [`Kernel::buffers`] lists.
 #[derive(Clone, Debug, Default)]
@@ -27,12 +27,12 @@ pub struct Bindings<'a> {
 }
 
 /// A checked range of a buffer.
-struct Bound<'a> {
-    slot: Slot,
-    role: Role,
-    buffer: &'a wgpu::Buffer,
-    offset: u64,
-    bytes: u64,
+pub(super) struct Bound<'a> {
+    pub(super) slot: Slot,
+    pub(super) role: Role,
+    pub(super) buffer: &'a wgpu::Buffer,
+    pub(super) offset: u64,
+    pub(super) bytes: u64,
 }
 
 impl<'a> Bindings<'a> {
@@ -46,7 +46,7 @@ impl<'a> Bindings<'a> {
             Slot::Slopes => self.slopes.as_ref(),
             Slot::Means => self.means.as_ref(),
             Slot::Scores => self.scores.as_ref(),
-            Slot::Table => None,
+            Slot::Table | Slot::State | Slot::WeightLog | Slot::Chosen => None,
         }
     }
 
@@ -62,54 +62,66 @@ impl<'a> Bindings<'a> {
             let binding = self.get(slot).ok_or(BindError::Missing { slot })?;
             ranges.push(check(binding, slot, role, alignment, 4 * slot.words(kernel.plan()))?);
         }
-        for (i, output) in ranges.iter().enumerate().filter(|(_, range)| range.role == Role::Output) {
-            for (j, other) in ranges.iter().enumerate() {
-                let from = output.offset.max(other.offset);
-                let to = (output.offset + output.bytes).min(other.offset + other.bytes);
-                if i != j && output.buffer == other.buffer && from < to {
-                    return Err(BindError::Overlap { output: output.slot, other: other.slot, from, to });
-                }
-            }
-        }
+        check_overlaps(&ranges)?;
         let writable_in =
             |buffer: &wgpu::Buffer| ranges.iter().any(|r| is_writable(r.slot, false) && r.buffer == buffer);
         // What stages hand to each other is writable in every text.
         let shared = ranges.iter().any(|r| !is_writable(r.slot, false) && writable_in(r.buffer));
 
         let pipeline = kernel.pipeline(shared)?;
-        let table = kernel.table.as_ref();
-        let entries: Vec<_> =
-            std::iter::once(wgpu::BindGroupEntry { binding: 0, resource: kernel.params.as_entire_binding() })
-                .chain(table.map(|table| wgpu::BindGroupEntry {
-                    binding: Slot::Table.binding(),
-                    resource: table.as_entire_binding(),
-                }))
-                .chain(ranges.iter().map(|range| wgpu::BindGroupEntry {
-                    binding: range.slot.binding(),
-                    resource: wgpu::BindingResource::Buffer(wgpu::BufferBinding {
-                        buffer: range.buffer,
-                        offset: range.offset,
-                        size: wgpu::BufferSize::new(range.bytes),
-                    }),
-                }))
-                .collect();
-        let bind_group = scoped(device, || {
-            device.create_bind_group(&wgpu::BindGroupDescriptor {
-                label: Some("softadapt"),
-                layout: &pipeline.layout,
-                entries: &entries,
-            })
-        })?;
-        Ok(BoundKernel {
-            pipeline: pipeline.pipeline,
-            bind_group,
-            workgroups: kernel.tuning().workgroups,
-            stage: kernel.stage(),
-        })
+        let owned = std::iter::once((0, &kernel.params))
+            .chain(kernel.table.as_ref().map(|table| (Slot::Table.binding(), table)));
+        let workgroups = kernel.tuning().workgroups;
+        bound_kernel(device, pipeline, owned, &ranges, workgroups, kernel.stage().entry_point())
     }
 }
 
-fn check<'a>(
+/// Refuses outputs that overlap any other range.
+pub(super) fn check_overlaps(ranges: &[Bound<'_>]) -> Result<(), BindError> {
+    for (i, output) in ranges.iter().enumerate().filter(|(_, range)| range.role == Role::Output) {
+        for (j, other) in ranges.iter().enumerate() {
+            let from = output.offset.max(other.offset);
+            let to = (output.offset + output.bytes).min(other.offset + other.bytes);
+            if i != j && output.buffer == other.buffer && from < to {
+                return Err(BindError::Overlap { output: output.slot, other: other.slot, from, to });
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Binds whole buffers of our own, by binding number, and checked ranges.
+pub(super) fn bound_kernel<'b>(
+    device: &wgpu::Device,
+    pipeline: Pipeline,
+    owned: impl Iterator<Item = (u32, &'b wgpu::Buffer)>,
+    ranges: &[Bound<'_>],
+    workgroups: [u32; 3],
+    entry_point: &'static str,
+) -> Result<BoundKernel, BindError> {
+    let entries: Vec<_> = owned
+        .map(|(binding, buffer)| wgpu::BindGroupEntry { binding, resource: buffer.as_entire_binding() })
+        .chain(ranges.iter().map(|range| wgpu::BindGroupEntry {
+            binding: range.slot.binding(),
+            resource: wgpu::BindingResource::Buffer(wgpu::BufferBinding {
+                buffer: range.buffer,
+                offset: range.offset,
+                size: wgpu::BufferSize::new(range.bytes),
+            }),
+        }))
+        .collect();
+    let bind_group = scoped(device, || {
+        device.create_bind_group(&wgpu::BindGroupDescriptor {
+            label: Some("softadapt"),
+            layout: &pipeline.layout,
+            entries: &entries,
+        })
+    })?;
+    Ok(BoundKernel { pipeline: pipeline.pipeline, bind_group, workgroups, entry_point })
+}
+
+/// The first `needed` bytes of a range of a caller's buffer.
+pub(super) fn check<'a>(
     binding: &wgpu::BufferBinding<'a>,
     slot: Slot,
     role: Role,
@@ -145,14 +157,14 @@ pub struct BoundKernel {
     pipeline: wgpu::ComputePipeline,
     bind_group: wgpu::BindGroup,
     workgroups: [u32; 3],
-    stage: Stage,
+    entry_point: &'static str,
 }
 
 impl BoundKernel {
-    /// The stage.
+    /// The shader's entry point, such as `fused`: which kernel this is.
     #[must_use]
-    pub fn stage(&self) -> Stage {
-        self.stage
+    pub fn entry_point(&self) -> &'static str {
+        self.entry_point
     }
 
     /// Records the dispatch into a compute pass. Uses bind group 0 and leaves it and the pipeline set.
@@ -175,7 +187,7 @@ impl BoundKernel {
         encoder: &mut wgpu::CommandEncoder,
         timestamp_writes: Option<wgpu::ComputePassTimestampWrites<'_>>,
     ) {
-        let label = self.stage.entry_point();
+        let label = self.entry_point;
         let mut pass =
             encoder.begin_compute_pass(&wgpu::ComputePassDescriptor { label: Some(label), timestamp_writes });
         self.record(&mut pass);

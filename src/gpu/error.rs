@@ -1,6 +1,8 @@
 //! Errors of the device half. No wgpu type appears in them, so that they stay the same across wgpu's major versions.
 
 use super::slots::Slot;
+use crate::balancer::{Feed, StateError};
+use crate::error::BatchError;
 use std::fmt;
 
 /// Why a kernel cannot be made, or a device does not do.
@@ -193,6 +195,11 @@ pub enum BindError {
         /// End of what both cover.
         to: u64,
     },
+    /// A balancer is fed in a way that its configuration does not say.
+    Feed {
+        /// What its configuration says.
+        feed: Feed,
+    },
     /// The kernel could not be finished for buffers that inputs and outputs share, or does not fit the device.
     Kernel(KernelError),
 }
@@ -223,6 +230,7 @@ impl fmt::Display for BindError {
                 f,
                 "`{output}` is written and overlaps `{other}` in bytes {from}..{to} of their buffer: use disjoint ranges"
             ),
+            Self::Feed { feed } => BatchError::Feed { feed: *feed }.fmt(f),
             Self::Kernel(error) => error.fmt(f),
         }
     }
@@ -246,5 +254,45 @@ impl From<KernelError> for BindError {
 impl From<DeviceError> for BindError {
     fn from(error: DeviceError) -> Self {
         Self::Kernel(KernelError::Device(error))
+    }
+}
+
+/// Why a balancer cannot go on from a state.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum LoadError {
+    /// It is the state of another plan.
+    State(StateError),
+    /// wgpu reported an error.
+    Device(DeviceError),
+}
+
+impl fmt::Display for LoadError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::State(error) => error.fmt(f),
+            Self::Device(error) => error.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for LoadError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::State(error) => Some(error),
+            Self::Device(error) => Some(error),
+        }
+    }
+}
+
+impl From<StateError> for LoadError {
+    fn from(error: StateError) -> Self {
+        Self::State(error)
+    }
+}
+
+impl From<DeviceError> for LoadError {
+    fn from(error: DeviceError) -> Self {
+        Self::Device(error)
     }
 }

@@ -5,7 +5,7 @@ use super::device::{filled_buffer, scoped};
 use super::error::{BindError, DeviceError, KernelError};
 use super::params::{self, Params};
 use super::requirements::{BufferRequirement, Requirements};
-use super::slots::{KernelOptions, Role, Slot, Stage, is_writable, slots};
+use super::slots::{BALANCE_BINDING, KernelOptions, Role, Slot, Stage, is_writable, slots};
 use super::source::Source;
 use super::tuning::Tuning;
 use crate::config::{Normalize, OnNegativeMean, OnNonFinite, Scale};
@@ -29,13 +29,13 @@ struct Inner {
 
 /// Everything that a pipeline is specialised to.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-struct PipelineKey {
-    stage: Stage,
-    source: Source,
+pub(super) struct PipelineKey {
+    pub(super) entry_point: &'static str,
+    pub(super) source: Source,
     /// Names and values of the shader's overrides.
-    constants: Vec<(&'static str, u32)>,
+    pub(super) constants: Vec<(&'static str, u32)>,
     /// Slots with their roles, which make the layout.
-    slots: Vec<(Slot, Role)>,
+    pub(super) slots: Vec<(Slot, Role)>,
 }
 
 /// A pipeline with the layout that its bind groups need.
@@ -65,7 +65,7 @@ impl Kernels {
     }
 
     /// Smallest and largest number of lanes of the device's subgroups, if it has the feature.
-    fn subgroup_sizes(&self) -> Option<(u32, u32)> {
+    pub(super) fn subgroup_sizes(&self) -> Option<(u32, u32)> {
         let has = self.inner.device.features().contains(wgpu::Features::SUBGROUP);
         let info = self.inner.device.adapter_info();
         has.then_some((info.subgroup_min_size, info.subgroup_max_size))
@@ -115,7 +115,7 @@ impl Kernels {
         Ok(kernel)
     }
 
-    fn pipeline(&self, key: PipelineKey) -> Result<Pipeline, DeviceError> {
+    pub(super) fn pipeline(&self, key: PipelineKey) -> Result<Pipeline, DeviceError> {
         // A thread that panicked while it held the lock cannot have left the map half changed.
         let mut pipelines = self.inner.pipelines.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(pipeline) = pipelines.get(&key) {
@@ -128,7 +128,7 @@ impl Kernels {
 
     fn compile(&self, key: &PipelineKey) -> Pipeline {
         let device = &self.inner.device;
-        let entry_point = key.stage.entry_point();
+        let entry_point = key.entry_point;
         let label = format!("softadapt {entry_point}");
         let entry = |binding: u32, ty: wgpu::BufferBindingType| wgpu::BindGroupLayoutEntry {
             binding,
@@ -141,6 +141,7 @@ impl Kernels {
                 let read_only = !is_writable(slot, key.source.shared);
                 entry(slot.binding(), wgpu::BufferBindingType::Storage { read_only })
             }))
+            .chain(key.source.balancer.map(|_| entry(BALANCE_BINDING, wgpu::BufferBindingType::Uniform)))
             .collect();
         let layout = device
             .create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor { label: Some(&label), entries: &entries });
@@ -241,7 +242,7 @@ impl Kernel {
 
     pub(super) fn pipeline(&self, shared: bool) -> Result<Pipeline, DeviceError> {
         self.kernels.pipeline(PipelineKey {
-            stage: self.stage,
+            entry_point: self.stage.entry_point(),
             source: Source::new(&self.plan, self.options, &self.tuning, shared),
             constants: constants(self.stage, &self.plan, self.options, &self.tuning),
             slots: self.slots.clone(),

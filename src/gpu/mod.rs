@@ -29,6 +29,7 @@
 //! # }
 //! ```
 
+mod balancer;
 mod bindings;
 pub(crate) mod device;
 mod error;
@@ -42,9 +43,10 @@ mod staged;
 mod tests;
 mod tuning;
 
+pub use balancer::{Balancer, balancer_shader_text};
 pub use bindings::{Bindings, BoundKernel};
 pub use device::is_lost;
-pub use error::{BindError, DeviceError, KernelError};
+pub use error::{BindError, DeviceError, KernelError, LoadError};
 pub use kernels::{Kernel, Kernels};
 pub(crate) use requirements::MAX_BINDING;
 pub use requirements::{BufferRequirement, Requirements};

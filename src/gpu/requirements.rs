@@ -53,17 +53,29 @@ impl Requirements {
         tuning: &Tuning,
     ) -> Result<Self, KernelError> {
         let slots = slots(stage, plan, options);
-        for &(slot, _) in &slots {
-            let bytes = 4 * slot.words(plan);
+        let bytes = slots.iter().map(|&(slot, _)| (slot, 4 * slot.words(plan)));
+        Self::of(bytes, slots.len(), tuning.workgroup_bytes(), tuning)
+    }
+
+    /// What kernels need that bind `storage_buffers` buffers at once, among them these with their bytes.
+    pub(crate) fn of(
+        bytes: impl IntoIterator<Item = (Slot, u64)>,
+        storage_buffers: usize,
+        workgroup_bytes: u32,
+        tuning: &Tuning,
+    ) -> Result<Self, KernelError> {
+        let mut largest = 4;
+        for (slot, bytes) in bytes {
             if bytes > MAX_BINDING {
                 return Err(KernelError::BindingTooLarge { slot, bytes, most: MAX_BINDING });
             }
+            largest = largest.max(bytes);
         }
         Ok(Self {
-            storage_buffers: slots.len() as u32,
-            binding_bytes: slots.iter().map(|(slot, _)| 4 * slot.words(plan)).max().unwrap_or(4),
+            storage_buffers: storage_buffers as u32,
+            binding_bytes: largest,
             workgroup: tuning.workgroup,
-            workgroup_bytes: tuning.workgroup_bytes(),
+            workgroup_bytes,
             workgroups: tuning.workgroups.into_iter().max().unwrap_or(1),
         })
     }

@@ -63,8 +63,14 @@ pub enum Slot {
     Means,
     /// f32 normalised slopes, laid out as the weights.
     Scores,
-    /// Offsets and prior; owned by the kernel.
+    /// Offsets, prior and what else is fixed; owned by the kernel.
     Table,
+    /// What a balancer remembers; owned by it.
+    State,
+    /// A balancer's log of updates; owned by it.
+    WeightLog,
+    /// u32, which groups of a balancer are meant: a list of groups, a mask with one word per group, or pairs of groups.
+    Chosen,
 }
 
 /// How a stage uses a slot.
@@ -80,7 +86,7 @@ pub enum Role {
 
 impl Slot {
     /// All slots in the order of their binding numbers, which start at 1: 0 is the parameter block.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 12] = [
         Self::Losses,
         Self::Weights,
         Self::Status,
@@ -90,6 +96,9 @@ impl Slot {
         Self::Means,
         Self::Scores,
         Self::Table,
+        Self::State,
+        Self::WeightLog,
+        Self::Chosen,
     ];
 
     /// The binding number in group 0.
@@ -111,10 +120,14 @@ impl Slot {
             Self::Means => "means",
             Self::Scores => "scores",
             Self::Table => "table",
+            Self::State => "state",
+            Self::WeightLog => "weight_log",
+            Self::Chosen => "chosen",
         }
     }
 
-    /// Words (of four bytes) that a plan needs in it; at least one, since wgpu binds no empty range.
+    /// Words (of four bytes) that a plan needs in it; at least one, since wgpu binds no empty range. Those of a balancer
+    /// are not the plan's to know.
     pub(crate) fn words(self, plan: &Plan) -> u64 {
         let shape = plan.shape();
         let words = match self {
@@ -124,6 +137,7 @@ impl Slot {
             Self::Table => {
                 shape.offsets().map_or(0, <[u32]>::len) + 2 * plan.config().prior.as_ref().map_or(0, Vec::len)
             }
+            Self::State | Self::WeightLog | Self::Chosen => 0,
         };
         words.max(1) as u64
     }
@@ -183,6 +197,7 @@ pub(crate) fn slots(stage: Stage, plan: &Plan, options: KernelOptions) -> Vec<(S
                 plan.shape().offsets().is_some()
                     || (plan.config().prior.is_some() && matches!(stage, Stage::Softmax | Stage::Fused)),
             ),
+            Slot::State | Slot::WeightLog | Slot::Chosen => None,
         }
     };
     Slot::ALL.into_iter().filter_map(|slot| role(slot).map(|role| (slot, role))).collect()
@@ -196,18 +211,26 @@ pub(crate) fn slots(stage: Stage, plan: &Plan, options: KernelOptions) -> Vec<(S
 pub(crate) fn is_writable(slot: Slot, shared: bool) -> bool {
     match slot {
         Slot::Weights | Slot::Status | Slot::Slopes | Slot::Means | Slot::Scores => true,
+        Slot::State | Slot::WeightLog => true,
         Slot::Losses | Slot::Betas | Slot::Points => shared,
-        Slot::Table => false,
+        Slot::Table | Slot::Chosen => false,
     }
 }
 
-/// WGSL declarations of all storage bindings. Which of them an entry point uses decides what has to be bound.
-pub(crate) fn declarations(shared: bool) -> String {
+/// The binding number of a balancer's own parameters, behind those of the slots.
+pub(crate) const BALANCE_BINDING: u32 = Slot::ALL.len() as u32 + 1;
+
+/// WGSL declarations of all storage bindings; of a balancer's parameters, too, if the text is one's. Which of them an entry
+/// point uses decides what has to be bound.
+pub(crate) fn declarations(shared: bool, balancer: bool) -> String {
     let mut text = String::new();
     for slot in Slot::ALL {
         let access = if is_writable(slot, shared) { "read_write" } else { "read" };
         let (binding, name) = (slot.binding(), slot.name());
         text.push_str(&format!("@group(0) @binding({binding}) var<storage, {access}> {name}: array<u32>;\n"));
+    }
+    if balancer {
+        text.push_str(&format!("@group(0) @binding({BALANCE_BINDING}) var<uniform> balance: Balance;\n"));
     }
     text
 }

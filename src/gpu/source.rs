@@ -2,6 +2,7 @@
 
 use super::slots::{KernelOptions, declarations};
 use super::tuning::Tuning;
+use crate::balancer::{BalancerConfig, BetaSchedule, Feed, Smoothing};
 use crate::plan::Plan;
 
 /// Everything that changes the module's text, which holds the entry points of all stages. What can be an `override` is
@@ -19,6 +20,42 @@ pub(crate) struct Source {
     pub(crate) many_rounds: bool,
     pub(crate) tiled: bool,
     pub(crate) subgroups: bool,
+    /// `None` for the kernels of a batch.
+    pub(crate) balancer: Option<BalancerSource>,
+}
+
+/// What changes the text of a balancer's kernels beside that.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct BalancerSource {
+    pub(crate) order_grows: bool,
+    pub(crate) scheduled: bool,
+    pub(crate) epoch: bool,
+    pub(crate) log: bool,
+    pub(crate) publish: Publish,
+}
+
+/// The kinds of smoothing, without their numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Publish {
+    Plain,
+    Exponential,
+    Cycle,
+}
+
+impl BalancerSource {
+    pub(crate) fn new(config: &BalancerConfig) -> Self {
+        Self {
+            order_grows: config.order_grows(),
+            scheduled: config.beta_schedule != BetaSchedule::Constant,
+            epoch: config.feed == Feed::EpochMean,
+            log: config.log > 0,
+            publish: match config.smoothing {
+                Smoothing::None => Publish::Plain,
+                Smoothing::Exponential { .. } => Publish::Exponential,
+                Smoothing::CycleMean => Publish::Cycle,
+            },
+        }
+    }
 }
 
 impl Source {
@@ -34,6 +71,7 @@ impl Source {
             many_rounds: tuning.rounds > 1,
             tiled: tuning.tiled,
             subgroups: tuning.subgroups,
+            balancer: None,
         }
     }
 
@@ -49,28 +87,55 @@ impl Source {
                 if $chosen { shader!($yes) } else { shader!($no) }
             };
         }
-        [
+        let balancer = self.balancer;
+        let is_balancer = balancer.is_some();
+        let order_grows = balancer.is_some_and(|b| b.order_grows);
+        let scheduled = balancer.is_some_and(|b| b.scheduled);
+        let mut parts = vec![
             shader!("params"),
-            &declarations(self.shared),
             shader!("status"),
             shader!("numerics"),
             option!(self.many_rounds, "options/rounds_many", "options/rounds_one"),
             option!(self.ragged, "options/groups_ragged", "options/groups_uniform"),
             option!(self.prior, "options/prior_table", "options/prior_none"),
             option!(self.per_group_beta, "options/beta_per_group", "options/beta_shared"),
-            option!(self.per_group_points, "options/points_per_group", "options/points_full"),
+            option!(scheduled, "options/schedule_steps", "options/schedule_none"),
+            if is_balancer {
+                shader!("options/points_ring")
+            } else {
+                option!(self.per_group_points, "options/points_per_group", "options/points_full")
+            },
+            option!(order_grows, "options/stencil_growing", "options/stencil_fixed"),
             option!(self.weighted, "options/means_loaded", "options/means_none"),
             option!(self.status, "options/status_written", "options/status_none"),
             shader!("team"),
             option!(self.subgroups, "team_subgroup", "team_workgroup"),
             shader!("row"),
-            option!(self.tiled, "window_tiled", "window_direct"),
+            if is_balancer { shader!("window_ring") } else { option!(self.tiled, "window_tiled", "window_direct") },
             shader!("slopes"),
             shader!("average"),
             shader!("normalize"),
             shader!("softmax"),
-            shader!("fused"),
-        ]
-        .join("\n")
+        ];
+        match balancer {
+            None => parts.extend([shader!("options/publish_batch"), shader!("fused")]),
+            Some(balancer) => parts.extend([
+                shader!("balancer"),
+                option!(balancer.epoch, "options/losses_epoch", "options/losses_pushed"),
+                match balancer.publish {
+                    Publish::Plain => shader!("options/publish_plain"),
+                    Publish::Exponential => shader!("options/publish_exponential"),
+                    Publish::Cycle => shader!("options/publish_cycle"),
+                },
+                option!(balancer.log, "options/log_kept", "options/log_none"),
+                shader!("step"),
+                shader!("accumulate"),
+                shader!("reset"),
+                shader!("copy"),
+            ]),
+        }
+        let declarations = declarations(self.shared, is_balancer);
+        parts.push(&declarations);
+        parts.join("\n")
     }
 }

@@ -1,11 +1,13 @@
 //! Host and shader say the same thing: every fact that is written twice is compared here, on the texts, without a GPU.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+use super::balancer::{self, Action, Balance};
 use super::kernels::constants;
 use super::params::Params;
-use super::slots::{KernelOptions, Role, Slot, Stage, is_writable, slots};
+use super::slots::{BALANCE_BINDING, KernelOptions, Role, Slot, Stage, is_writable, slots};
 use super::source::Source;
 use super::tuning::{MAX_ROUNDS, MAX_WORKGROUP, Tuning};
+use crate::balancer::{BATCHES_PER_SUM, BalancerConfig, BalancerPlan, BetaSchedule, Feed, Smoothing, Window, layout};
 use crate::config::{Config, LossWeighting, Normalize, Slope};
 use crate::plan::Plan;
 use crate::shape::{Layout, Shape};
@@ -93,42 +95,145 @@ fn each_text(mut check: impl FnMut(&Plan, KernelOptions, bool, &Module, &ModuleI
     seen.len()
 }
 
+/// An entry point uses the slots that it is said to use, with the access that they are bound with, and no other.
+fn check_slots(module: &Module, info: &ModuleInfo, entry_point: &str, said: Vec<(Slot, Role)>, shared: bool) {
+    let index = module.entry_points.iter().position(|e| e.name == entry_point).unwrap();
+    let usage = info.get_entry_point(index);
+    let mut expected: BTreeMap<u32, Role> = said.into_iter().map(|(slot, role)| (slot.binding(), role)).collect();
+    for (handle, global) in module.global_variables.iter() {
+        let Some(binding) = global.binding else { continue };
+        assert_eq!(binding.group, 0);
+        let used = usage[handle];
+        if [0, BALANCE_BINDING].contains(&binding.binding) {
+            assert_eq!(global.space, AddressSpace::Uniform);
+            continue;
+        }
+        match expected.remove(&binding.binding) {
+            None => assert!(used.is_empty(), "{entry_point} uses {:?}, which no slot says", global.name),
+            Some(role) => {
+                assert!(!used.is_empty(), "{entry_point} does not use {:?}", global.name);
+                assert_eq!(used.contains(GlobalUse::WRITE), role == Role::Output, "{entry_point} {:?}", global.name);
+                let writable = Slot::ALL.into_iter().find(|s| s.binding() == binding.binding).unwrap();
+                let AddressSpace::Storage { access } = global.space else { panic!() };
+                assert_eq!(access.contains(StorageAccess::STORE), is_writable(writable, shared));
+            }
+        }
+    }
+    assert!(expected.is_empty(), "{entry_point} lacks bindings {expected:?}");
+}
+
 #[test]
 fn every_text_is_valid_and_uses_just_the_slots_of_its_stages() {
     let texts = each_text(|plan, options, shared, module, info| {
         for stage in Stage::ALL {
-            let index = module.entry_points.iter().position(|e| e.name == stage.entry_point()).unwrap();
-            let usage = info.get_entry_point(index);
-            let mut expected: BTreeMap<u32, Role> =
-                slots(stage, plan, options).into_iter().map(|(slot, role)| (slot.binding(), role)).collect();
-            for (handle, global) in module.global_variables.iter() {
-                let Some(binding) = global.binding else { continue };
-                assert_eq!(binding.group, 0);
-                let used = usage[handle];
-                if binding.binding == 0 {
-                    assert_eq!(global.space, AddressSpace::Uniform);
-                    continue;
-                }
-                match expected.remove(&binding.binding) {
-                    None => assert!(used.is_empty(), "{stage:?} uses {:?}, which no slot says", global.name),
-                    Some(role) => {
-                        assert!(!used.is_empty(), "{stage:?} does not use {:?}", global.name);
-                        assert_eq!(
-                            used.contains(GlobalUse::WRITE),
-                            role == Role::Output,
-                            "{stage:?} {:?}",
-                            global.name
-                        );
-                        let writable = Slot::ALL.into_iter().find(|s| s.binding() == binding.binding).unwrap();
-                        let AddressSpace::Storage { access } = global.space else { panic!() };
-                        assert_eq!(access.contains(StorageAccess::STORE), is_writable(writable, shared));
-                    }
-                }
-            }
-            assert!(expected.is_empty(), "{stage:?} lacks bindings {expected:?}");
+            check_slots(module, info, stage.entry_point(), slots(stage, plan, options), shared);
         }
     });
     assert!(texts > 200, "only {texts} texts");
+}
+
+/// Every combination of what changes a balancer's text, over the shapes that change it.
+fn balancer_plans() -> Vec<BalancerPlan> {
+    let mut configs = Vec::new();
+    for feed in [Feed::EveryPush, Feed::EpochMean] {
+        for smoothing in [Smoothing::None, Smoothing::Exponential { keep: 0.5 }, Smoothing::CycleMean] {
+            for schedule in [BetaSchedule::Constant, BetaSchedule::Cosine { from: 0.0, to: 1.0, over: 9 }] {
+                for (log, per_group) in [(0, false), (7, true)] {
+                    for window in [Window::Sliding, Window::Tumbling] {
+                        let config = BalancerConfig::new(Config::loss_weighted()).with_every(4).with_window(window);
+                        configs.push(
+                            config
+                                .with_feed(feed)
+                                .with_smoothing(smoothing)
+                                .with_beta_schedule(schedule)
+                                .with_log(log)
+                                .with_per_group_beta(per_group),
+                        );
+                    }
+                }
+            }
+        }
+    }
+    let shapes =
+        [Shape::new(1000, 3, 5).unwrap(), Shape::new(7, 600, 5).unwrap(), Shape::ragged(vec![0, 2, 2, 7], 5).unwrap()];
+    shapes
+        .iter()
+        .flat_map(|shape| configs.iter().map(|config| BalancerPlan::new(config.clone(), shape.clone()).unwrap()))
+        .collect()
+}
+
+#[test]
+fn every_text_of_a_balancer_is_valid_and_uses_just_the_slots_of_its_actions() {
+    let mut seen = HashSet::new();
+    for plan in balancer_plans() {
+        for subgroups in [None, SUBGROUPS] {
+            let tuning = tuning(plan.plan(), Stage::Fused, subgroups);
+            let (source, values) = balancer::text(&plan, &tuning);
+            if !seen.insert(source) {
+                continue;
+            }
+            let (module, info) = parse(&source.text());
+            for action in Action::ALL {
+                // Only what a feed has is ever bound.
+                if action == Action::Accumulate && plan.config().feed == Feed::EveryPush {
+                    continue;
+                }
+                check_slots(&module, &info, action.entry_point(), action.slots(&plan), false);
+            }
+            let mut declared: Vec<&str> = module.overrides.iter().filter_map(|(_, o)| o.name.as_deref()).collect();
+            let mut set: Vec<&str> = values.iter().map(|value| value.0).collect();
+            declared.sort_unstable();
+            set.sort_unstable();
+            assert_eq!(set, declared);
+            assert!(!tuning.tiled, "the ring is read directly");
+        }
+    }
+    assert!(seen.len() > 100, "only {} texts", seen.len());
+}
+
+/// The members of a structure with their places, and its size.
+fn members(module: &Module, name: &str) -> (Vec<(String, usize)>, usize) {
+    let (_, ty) = module.types.iter().find(|(_, ty)| ty.name.as_deref() == Some(name)).unwrap();
+    let TypeInner::Struct { members, span } = &ty.inner else { panic!("{name} is a structure") };
+    (members.iter().map(|m| (m.name.clone().unwrap(), m.offset as usize)).collect(), *span as usize)
+}
+
+/// Names and places of a structure's fields.
+macro_rules! fields {
+    ($block:ident: $($field:ident),* $(,)?) => {
+        vec![$((stringify!($field).to_owned(), offset_of!($block, $field))),*]
+    };
+}
+
+#[test]
+fn a_balancers_numbers_are_the_hosts() {
+    let plan = &balancer_plans()[0];
+    let tuning = tuning(plan.plan(), Stage::Fused, None);
+    let (module, _) = parse(&balancer::text(plan, &tuning).0.text());
+    let host = fields!(Balance:
+        clocks, steps, cycle, batches, ring, cycle_sums, epoch_newest, epoch_older, log_length, log_steps, log_status,
+        log_weights, first, every, steps_fold, rows, initial, stencils, keep, take, schedule_from, schedule_to,
+        schedule_over, padding,
+    );
+    assert_eq!(members(&module, "Balance"), (host, size_of::<Balance>()));
+    for (name, value) in [
+        ("FIELD_MASK", layout::FIELD_MASK),
+        ("POINTS_SHIFT", layout::POINTS_SHIFT),
+        ("PUBLISHED_BIT", layout::PUBLISHED_BIT),
+        ("STEPS_FOLD", layout::STEPS_FOLD),
+        ("BATCHES_PER_SUM", BATCHES_PER_SUM),
+    ] {
+        assert_eq!(constant(&module, name), f64::from(value), "{name}");
+    }
+    // `step` declares two words of workgroup memory beside what the stages do.
+    let names: Vec<&str> = module
+        .global_variables
+        .iter()
+        .filter(|(_, global)| global.space == AddressSpace::WorkGroup)
+        .map(|(_, global)| global.name.as_deref().unwrap())
+        .collect();
+    assert_eq!(names, ["team_scratch", "team_scratch_bits", "step_votes", "step_is_wanted"]);
+    assert_eq!(balancer::STEP_BYTES, 2 * 4);
 }
 
 #[test]
@@ -136,37 +241,14 @@ fn parameter_block_has_the_same_fields_at_the_same_places() {
     let plan = &plans()[0];
     let (module, _) =
         parse(&Source::new(plan, KernelOptions::default(), &tuning(plan, Stage::Fused, None), false).text());
-    let (_, ty) = module.types.iter().find(|(_, ty)| ty.name.as_deref() == Some("Params")).unwrap();
-    let TypeInner::Struct { members, span } = &ty.inner else { panic!("Params is a structure") };
-    assert_eq!(*span as usize, size_of::<Params>());
-    let shader: Vec<(&str, usize)> = members.iter().map(|m| (m.name.as_deref().unwrap(), m.offset as usize)).collect();
-    macro_rules! fields {
-        ($($field:ident),*) => { vec![$((stringify!($field), offset_of!(Params, $field))),*] };
-    }
-    let host = fields!(
-        groups,
-        workgroups_x,
-        components,
-        rounds,
-        window,
-        slope_points,
-        mean_points,
-        points_read,
-        loss_group,
-        loss_component,
-        loss_time,
-        weight_group,
-        weight_component,
-        prior_start,
-        beta,
-        epsilon_mantissa,
-        epsilon_exponent,
-        epsilon_norm,
-        floor,
-        least_squares_factor,
-        differences
+    let host = fields!(Params:
+        groups, workgroups_x, components, rounds, window, slope_points, mean_points, points_read, loss_group,
+        loss_component, loss_time, weight_group, weight_component, prior_start, beta, epsilon_mantissa,
+        epsilon_exponent, epsilon_norm, floor, least_squares_factor, differences,
     );
-    assert_eq!(shader, host);
+    assert_eq!(members(&module, "Params"), (host, size_of::<Params>()));
+    let (_, ty) = module.types.iter().find(|(_, ty)| ty.name.as_deref() == Some("Params")).unwrap();
+    let TypeInner::Struct { members, .. } = &ty.inner else { panic!("Params is a structure") };
     // Kinds, as far as one field can be mistaken for another.
     for member in members {
         let expected = match member.name.as_deref().unwrap() {

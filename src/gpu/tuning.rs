@@ -19,6 +19,14 @@ const REDUCTION_BYTES: u32 = 16 + 4;
 /// `TILE_PITCH` words of `shaders/window_tiled.wgsl`.
 const TILE_ROW_BYTES: u32 = 9 * 4;
 
+/// `total` workgroups along x, y and z, with as few idle ones as two dimensions allow; z is 0 if there are none. `None` if
+/// two dimensions are not enough.
+pub(crate) fn spread(total: u64, per_dimension: u32) -> Option<[u32; 3]> {
+    let y = total.div_ceil(per_dimension.into()).max(1);
+    let x = total.div_ceil(y).max(1);
+    (y <= per_dimension.into()).then_some([x as u32, y as u32, u32::from(total > 0)])
+}
+
 /// What was chosen for a kernel.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -73,12 +81,7 @@ impl Tuning {
             });
         let groups = shape.groups() as u64;
         let total = groups.div_ceil(u64::from(workgroup / team));
-        // As few workgroups without groups as two dimensions allow.
-        let y = total.div_ceil(u64::from(workgroups_per_dimension)).max(1);
-        let x = total.div_ceil(y).max(1);
-        if y > u64::from(workgroups_per_dimension) {
-            return None;
-        }
+        let workgroups = spread(total, workgroups_per_dimension)?;
         Some(Self {
             workgroup,
             team,
@@ -86,7 +89,7 @@ impl Tuning {
             groups_innermost,
             tiled,
             subgroups,
-            workgroups: [x as u32, y as u32, u32::from(total > 0)],
+            workgroups,
         })
     }
 

@@ -3,13 +3,16 @@
 //! wgpu 30 panics in `Device::poll` when a device is really lost while it waits, so every wait of ours is guarded.
 
 use super::adapter::{AdapterChoice, AdapterReport, adapters_async};
+use super::balancer::Balancer;
 use super::context::Context;
 use super::error::HostError;
 use super::measure::{DevicePath, DeviceTimes};
 use super::transfer::Waiting;
+use crate::balancer::{BalancerLog, BalancerState};
 use crate::batch::{Batch, Outputs, Weights};
 use crate::gpu::DeviceError;
 use crate::plan::Plan;
+use crate::status::Status;
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
@@ -76,6 +79,44 @@ impl Context {
     ) -> Result<DeviceTimes, HostError> {
         let waiting = Waiting::default();
         drive(&self.device, &waiting, self.measure_all(plan, losses, path, runs, &waiting))
+    }
+}
+
+impl Balancer {
+    /// The published weights in the plan's layout. Blocks.
+    ///
+    /// # Errors
+    /// What wgpu reports, or a device that is lost or stuck.
+    pub fn weights(&self) -> Result<Vec<f32>, HostError> {
+        let waiting = Waiting::default();
+        drive(&self.context.device, &waiting, self.read_weights(&waiting))
+    }
+
+    /// One status word per group, of its last update. Blocks.
+    ///
+    /// # Errors
+    /// As [`Balancer::weights`].
+    pub fn status(&self) -> Result<Vec<Status>, HostError> {
+        let waiting = Waiting::default();
+        drive(&self.context.device, &waiting, self.read_status(&waiting))
+    }
+
+    /// The whole state, to be stored or to go on from on another path. Blocks.
+    ///
+    /// # Errors
+    /// As [`Balancer::weights`].
+    pub fn state(&self) -> Result<BalancerState, HostError> {
+        let waiting = Waiting::default();
+        drive(&self.context.device, &waiting, self.read_state(&waiting))
+    }
+
+    /// The log of updates. Blocks.
+    ///
+    /// # Errors
+    /// As [`Balancer::weights`].
+    pub fn log(&self) -> Result<BalancerLog, HostError> {
+        let waiting = Waiting::default();
+        drive(&self.context.device, &waiting, self.read_log(&waiting))
     }
 }
 

@@ -130,7 +130,7 @@ impl Context {
         match self.weigh_in_chunks(plan, batch, outputs, waiting).await {
             // On a lost device calls fail in many ways, or not at all.
             Err(_) if self.is_lost() => Err(DeviceError::Lost.into()),
-            Ok(()) if self.lost.load(Ordering::Acquire) => Err(DeviceError::Lost.into()),
+            Ok(()) if self.has_been_lost() => Err(DeviceError::Lost.into()),
             result => result,
         }
     }
@@ -179,9 +179,14 @@ impl Context {
         Ok(())
     }
 
+    /// Whether wgpu has reported the device's loss.
+    pub(super) fn has_been_lost(&self) -> bool {
+        self.lost.load(Ordering::Acquire)
+    }
+
     /// Whether the device can no longer be used.
     fn is_lost(&self) -> bool {
-        self.lost.load(Ordering::Acquire) || crate::gpu::is_lost(&self.device)
+        self.has_been_lost() || crate::gpu::is_lost(&self.device)
     }
 
     /// What it means that a buffer could not be mapped.

@@ -1,5 +1,6 @@
 //! Errors of the host layer.
 
+use crate::balancer::{CopyError, StateError};
 use crate::error::{BatchError, PlanError, ShapeError};
 use crate::gpu::{BindError, DeviceError, KernelError};
 use std::fmt;
@@ -40,6 +41,10 @@ pub enum HostError {
     Shape(ShapeError),
     /// A part of the batch makes no plan.
     Plan(PlanError),
+    /// Groups cannot be reset or copied.
+    Copy(CopyError),
+    /// A state does not fit the balancer.
+    State(StateError),
     /// A kernel could not be made or bound.
     Kernel(BindError),
     /// The device failed.
@@ -64,6 +69,8 @@ impl fmt::Display for HostError {
             Self::Batch(error) => error.fmt(f),
             Self::Shape(error) => error.fmt(f),
             Self::Plan(error) => error.fmt(f),
+            Self::Copy(error) => error.fmt(f),
+            Self::State(error) => error.fmt(f),
             Self::Kernel(error) => error.fmt(f),
             Self::Device(error) => error.fmt(f),
         }
@@ -76,6 +83,8 @@ impl std::error::Error for HostError {
             Self::Batch(error) => Some(error),
             Self::Shape(error) => Some(error),
             Self::Plan(error) => Some(error),
+            Self::Copy(error) => Some(error),
+            Self::State(error) => Some(error),
             Self::Kernel(error) => Some(error),
             Self::Device(error) => Some(error),
             _ => None,
@@ -109,6 +118,18 @@ impl From<ShapeError> for HostError {
 impl From<PlanError> for HostError {
     fn from(error: PlanError) -> Self {
         Self::Plan(error)
+    }
+}
+
+impl From<CopyError> for HostError {
+    fn from(error: CopyError) -> Self {
+        Self::Copy(error)
+    }
+}
+
+impl From<StateError> for HostError {
+    fn from(error: StateError) -> Self {
+        Self::State(error)
     }
 }
 

@@ -17,6 +17,7 @@
 //! ```
 
 mod adapter;
+mod balancer;
 #[cfg(not(target_arch = "wasm32"))]
 mod blocking;
 mod chunks;
@@ -26,6 +27,7 @@ mod measure;
 mod transfer;
 
 pub use adapter::{AdapterChoice, AdapterReport, adapters_async};
+pub use balancer::Balancer;
 #[cfg(not(target_arch = "wasm32"))]
 pub use blocking::adapters;
 pub use context::Context;

@@ -20,7 +20,7 @@ pub(super) struct Transfer {
 }
 
 /// Differs for every chunk of the process, for a long time.
-fn next_epoch() -> u32 {
+pub(super) fn next_epoch() -> u32 {
     static EPOCHS: AtomicU32 = AtomicU32::new(0x5af7_ada9);
     EPOCHS.fetch_add(1, Ordering::Relaxed)
 }

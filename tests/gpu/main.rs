@@ -6,6 +6,7 @@
 mod common;
 
 mod agreement;
+mod balancer;
 mod embedding;
 mod faults;
 mod invariance;
@@ -67,6 +68,8 @@ fn main() {
         embedding::empty_batches_record_nothing,
         embedding::everything_works_on_the_noop_device,
         embedding::types_are_send_sync_and_clone,
+        balancer::real_runs_get_the_batch_paths_weights_at_every_step,
+        balancer::random_scripts_show_what_lists_of_losses_would,
         faults::host_handlers_and_scopes_see_nothing_of_ours,
         faults::a_lost_device_is_an_error_and_a_new_context_works,
         faults::buffers_of_another_device_are_refused,
