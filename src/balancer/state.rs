@@ -80,6 +80,14 @@ impl BalancerState {
         (group < self.layout().groups).then(|| self.clock(group).points)
     }
 
+    /// How many pushes a group has had since it was made or reset, counted up to 2^31, then on from 2^30; `None` for a group
+    /// that does not exist.
+    #[must_use]
+    pub fn pushes(&self, group: usize) -> Option<u32> {
+        let layout = self.layout();
+        (group < layout.groups).then(|| self.words[layout.steps + group])
+    }
+
     /// The logged updates of a group, oldest first. Empty without a log, and for a group that does not exist.
     #[must_use]
     pub fn log(&self, group: usize) -> Vec<LogEntry> {

@@ -180,12 +180,12 @@ impl Context {
     }
 
     /// Whether wgpu has reported the device's loss.
-    pub(super) fn has_been_lost(&self) -> bool {
+    fn has_been_lost(&self) -> bool {
         self.lost.load(Ordering::Acquire)
     }
 
     /// Whether the device can no longer be used.
-    fn is_lost(&self) -> bool {
+    pub(super) fn is_lost(&self) -> bool {
         self.has_been_lost() || crate::gpu::is_lost(&self.device)
     }
 

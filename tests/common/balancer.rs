@@ -7,9 +7,10 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use super::problem::{POISON, Problem, Random, bits, random_config};
+use softadapt::reference::{self, ErrorBounds};
 use softadapt::{
-    BalancerConfig, BalancerPlan, BalancerState, BetaSchedule, Config, Feed, InitialWeights, Layout, LogEntry,
-    OnNonFinite, Plan, Scale, Score, Shape, Slope, Smoothing, Status, Strides, Weights, Window,
+    BalancerConfig, BalancerError, BalancerPlan, BalancerState, Batch, BetaSchedule, Config, Feed, InitialWeights,
+    Layout, LogEntry, OnNonFinite, Plan, Scale, Score, Shape, Slope, Smoothing, Status, Strides, Weights, Window,
 };
 
 /// One call.
@@ -261,14 +262,7 @@ pub fn judge(
     (shown, logs)
 }
 
-fn publish(
-    config: &BalancerConfig,
-    group: &mut Group,
-    new: Vec<f32>,
-    status: Status,
-    wanted: Wanted,
-    exact: bool,
-) {
+fn publish(config: &BalancerConfig, group: &mut Group, new: Vec<f32>, status: Status, wanted: Wanted, exact: bool) {
     // Previous weights were poison: what a group would have kept.
     let held = !new.is_empty() && new.iter().all(|w| w.to_bits() == POISON.to_bits());
     let old = &group.shown;
@@ -328,8 +322,7 @@ fn answer(
     let grows = plan.config().order_grows();
     let sizes = if grows { 2..=window } else { window..=window };
     for size in sizes {
-        let chosen: Vec<usize> =
-            (0..requests.len()).filter(|&i| !grows || requests[i].count.max(2) == size).collect();
+        let chosen: Vec<usize> = (0..requests.len()).filter(|&i| !grows || requests[i].count.max(2) == size).collect();
         if chosen.is_empty() {
             continue;
         }
@@ -384,24 +377,10 @@ pub fn check(
     weigh: impl Fn(&Problem) -> Weights<f32>,
 ) {
     let (expected, logs) = judge(plan, calls, exact, weigh);
-    let shape = plan.shape();
     for (number, (call, expected)) in calls.iter().zip(&expected).enumerate() {
         balancer.call(call);
         let state = balancer.state();
-        for (group, expected) in expected.iter().enumerate() {
-            let place = || format!("{label}, call {number}, group {group}, {:?}", plan.config());
-            let found: Vec<f32> =
-                (0..shape.components(group)).map(|c| state.weights()[shape.weight_index(group, c)]).collect();
-            assert_eq!(state.status()[group], expected.status, "{}", place());
-            let slack = expected.slack;
-            assert!(
-                agree(&found, &expected.weights, slack),
-                "{}: {found:?} for {:?}, slack {slack:e}, {}",
-                place(),
-                expected.weights,
-                expected.status
-            );
-        }
+        compare_shown(&format!("{label}, call {number}"), plan, expected, state.weights(), state.status());
     }
     let state = balancer.state();
     for (group, expected) in logs.iter().enumerate() {
@@ -412,6 +391,25 @@ pub fn check(
             let most = expected.weights.iter().filter(|w| w.is_finite()).fold(1.0f32, |m, w| m.max(w.abs()));
             assert!(agree(&found.weights, &expected.weights, most * 1e-4), "{label}, log of group {group}");
         }
+    }
+}
+
+/// Compares what every group shows with what it should show.
+pub fn compare_shown(label: &str, plan: &BalancerPlan, expected: &[Shown], weights: &[f32], status: &[Status]) {
+    let shape = plan.shape();
+    assert_eq!((expected.len(), status.len()), (shape.groups(), shape.groups()));
+    for (group, expected) in expected.iter().enumerate() {
+        let place = || format!("{label}, group {group}, {:?}", plan.config());
+        let found: Vec<f32> = (0..shape.components(group)).map(|c| weights[shape.weight_index(group, c)]).collect();
+        assert_eq!(status[group], expected.status, "{}", place());
+        assert!(
+            agree(&found, &expected.weights, expected.slack),
+            "{}: {found:?} for {:?}, slack {:e}, {}",
+            place(),
+            expected.weights,
+            expected.slack,
+            expected.status
+        );
     }
 }
 
@@ -624,4 +622,286 @@ pub fn run_configs(count: u64, shape: &Shape) -> Vec<BalancerConfig> {
             .map(|seed| random_balancer_config(&mut Random(90_000 + seed), shape, false).with_feed(Feed::EveryPush)),
     );
     configs
+}
+
+/// The loop of the packages' README, with lists: weights at the epochs at which it would update, or `None` where the packages
+/// crash (an order above 5 that is odd, or fewer than two points). The reference stands for the package: `tests/oracle.rs`
+/// compares the two.
+fn packages_loop(config: &Config, every: usize, losses: &[Vec<f32>]) -> Vec<Option<(Weights<f64>, ErrorBounds)>> {
+    let components = losses[0].len();
+    let mut lists: Vec<Vec<f64>> = vec![Vec::new(); components];
+    let mut updates = Vec::new();
+    for (epoch, losses) in losses.iter().enumerate() {
+        for (list, &loss) in lists.iter_mut().zip(losses) {
+            list.push(loss.into());
+        }
+        if epoch % every == 0 && epoch != 0 {
+            let points = lists[0].len();
+            let order = points - 1;
+            let crashes = order < 1 || order > 5 && order % 2 == 1;
+            updates.push((!crashes).then(|| {
+                let shape = Shape::new(1, components, points).unwrap();
+                let plan = Plan::new(config.clone().with_order(order as u32), shape).unwrap();
+                let losses = lists.concat();
+                let batch = Batch::new(&losses);
+                (reference::weigh(&plan, &batch).unwrap(), reference::error_bounds(&plan, &batch).unwrap())
+            }));
+            lists.iter_mut().for_each(Vec::clear);
+        }
+    }
+    updates
+}
+
+/// Tumbling windows give what that loop gives, at its epochs and at no other.
+pub fn check_packages_loop<B: Balances>(make: impl Fn(&BalancerPlan) -> B) {
+    let runs = runs();
+    let mut compared = 0;
+    for preset in [Config::original(), Config::normalized(), Config::loss_weighted()] {
+        for every in 1..=10 {
+            // One run: the packages weigh one model at a time.
+            for run in [0, 7, 25] {
+                let rows = runs.offsets[run] as usize..runs.offsets[run + 1] as usize;
+                let losses: Vec<Vec<f32>> = runs.steps.iter().map(|step| step[rows.clone()].to_vec()).collect();
+                let config = BalancerConfig::packages_loop(preset.clone(), every as u32);
+                let plan = BalancerPlan::new(config, Shape::new(1, rows.len(), every + 1).unwrap());
+                if every == 1 {
+                    // One point between updates is no slope: the loop crashes at its second update, this at the start.
+                    assert_eq!(plan, Err(BalancerError::TooFewPoints { points: 1, needed: 2 }));
+                    continue;
+                }
+                let plan = plan.unwrap();
+                let mut balancer = make(&plan);
+                let mut updates = packages_loop(&preset, every, &losses).into_iter();
+                let mut before = vec![1.0; rows.len()];
+                for (epoch, losses) in losses.iter().enumerate() {
+                    balancer.call(&Call::Push(losses.clone()));
+                    let state = balancer.state();
+                    let weights = state.weights().to_vec();
+                    if epoch % every == 0 && epoch != 0 {
+                        if let Some((exact, bounds)) = updates.next().unwrap() {
+                            for (i, &weight) in weights.iter().enumerate() {
+                                let error = (f64::from(weight) - exact.weights[i]).abs();
+                                assert!(
+                                    error <= bounds.weights[i],
+                                    "every {every}, run {run}, epoch {epoch}: {weights:?}"
+                                );
+                                compared += 1;
+                            }
+                        }
+                    } else {
+                        assert_eq!(bits(&weights), bits(&before), "every {every}, run {run}, epoch {epoch}");
+                    }
+                    before = weights;
+                }
+                assert!(updates.next().is_none());
+            }
+        }
+    }
+    assert!(compared > 1500, "{compared} weights");
+}
+
+/// What befalls one group changes no bit of another: a script, and the same with one group's losses poisoned, the group
+/// reset, and others copied onto it.
+pub fn check_independence<B: Balances>(make: impl Fn(&BalancerPlan) -> B, seeds: std::ops::Range<u64>) {
+    for seed in seeds {
+        let (plan, calls) = random_script(seed, true);
+        let shape = plan.shape();
+        let random = &mut Random(seed);
+        let victim = random.below(shape.groups());
+        let spoil = |losses: &Vec<f32>, random: &mut Random| {
+            let mut losses = losses.clone();
+            for component in 0..shape.components(victim) {
+                let special = [f32::NAN, f32::INFINITY, f32::MAX, -1e30, 0.0];
+                losses[shape.weight_index(victim, component)] = random.pick(&special);
+            }
+            losses
+        };
+        let alike = (0..shape.groups()).find(|&g| g != victim && shape.components(g) == shape.components(victim));
+        let (mut calm, mut spoiled) = (make(&plan), make(&plan));
+        for (number, call) in calls.iter().enumerate() {
+            // The victim must not be a source either: then the others are meant to differ.
+            if matches!(call, Call::Copy(_)) {
+                continue;
+            }
+            calm.call(call);
+            spoiled.call(&match call {
+                Call::Push(losses) => Call::Push(spoil(losses, random)),
+                Call::Accumulate(losses) => Call::Accumulate(spoil(losses, random)),
+                other => other.clone(),
+            });
+            match (random.below(4), alike) {
+                (0, _) => spoiled.call(&Call::Reset(vec![victim])),
+                (1, Some(from)) => spoiled.call(&Call::Copy(vec![(from, victim)])),
+                (2, _) => {
+                    spoiled.call(&Call::ResetMasked((0..shape.groups()).map(|group| group == victim).collect()));
+                }
+                _ => {}
+            }
+            let states = [calm.state(), spoiled.state()];
+            for group in (0..shape.groups()).filter(|&group| group != victim) {
+                let shown = states.each_ref().map(|state| {
+                    let row = |c: usize| state.weights()[shape.weight_index(group, c)];
+                    let weights: Vec<f32> = (0..shape.components(group)).map(row).collect();
+                    let log: Vec<_> = state.log(group).iter().map(|e| (e.step, e.status, bits(&e.weights))).collect();
+                    (state.status()[group], state.points(group), bits(&weights), log)
+                });
+                assert_eq!(shown[0], shown[1], "seed {seed}, call {number}, group {group}, {:?}", plan.config());
+            }
+        }
+    }
+}
+
+/// Weights under a schedule are the batch path's for the factor of its formula, which f32 may miss by 16 units.
+pub fn check_schedules<B: Balances>(make: impl Fn(&BalancerPlan) -> B, weigh: impl Fn(&Problem) -> Weights<f32>) {
+    let shape = Shape::new(6, 3, 4).unwrap();
+    for (number, schedule) in [
+        BetaSchedule::Linear { from: 0.0, to: 1.0, over: 10 },
+        BetaSchedule::Linear { from: 2.0, to: -1.0, over: 7 },
+        BetaSchedule::Cosine { from: 1.0, to: 0.1, over: 12 },
+        BetaSchedule::Cosine { from: -0.5, to: 3.0, over: 1 },
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let config = BalancerConfig::new(Config::original().with_order(2).with_beta(3.0)).with_beta_schedule(schedule);
+        let plan = BalancerPlan::new(config.with_per_group_beta(number % 2 == 1), shape.clone()).unwrap();
+        let random = &mut Random(number as u64);
+        let mut calls: Vec<Call> =
+            (0..30).map(|_| Call::Push((0..18).map(|_| random.between(0.1, 2.0) as f32).collect())).collect();
+        if number % 2 == 1 {
+            calls.insert(5, Call::Betas((0..6).map(|group| group as f32 - 2.5).collect()));
+        }
+        // A group that starts again starts its schedule again.
+        calls.insert(9, Call::Reset(vec![4]));
+        let mut balancer = make(&plan);
+        let shown: Vec<Vec<f32>> = calls
+            .iter()
+            .map(|call| {
+                balancer.call(call);
+                balancer.state().weights().to_vec()
+            })
+            .collect();
+        let scaled = |by: f64| {
+            judge(&plan, &calls, true, |problem| {
+                let betas = problem.betas.iter().flatten().map(|&beta| (f64::from(beta) * by) as f32).collect();
+                weigh(&Problem { betas: Some(betas), ..problem.clone() })
+            })
+            .0
+        };
+        // Between the judges' answers for a factor that much smaller and larger, and a few roundings.
+        let [low, high] = [1.0 - 1e-6, 1.0 + 1e-6].map(scaled);
+        for (call, found) in shown.iter().enumerate() {
+            for group in 0..6 {
+                for component in 0..3 {
+                    let ends = [&low, &high].map(|end| end[call][group].weights[component]);
+                    let found = found[group * 3 + component];
+                    let slack = 8.0 * f32::EPSILON;
+                    let inside = found >= ends[0].min(ends[1]) - slack && found <= ends[0].max(ends[1]) + slack;
+                    assert!(inside, "{schedule:?}, call {call}, group {group}: {found} for {ends:?}");
+                }
+            }
+        }
+    }
+}
+
+/// The mean of an epoch of many batches is as near as its two levels of sums allow.
+pub fn check_long_epochs<B: Balances>(make: impl Fn(&BalancerPlan) -> B, epochs: &[usize]) {
+    // Weights tell the mean: with the order 1, beta 1 and a second loss that stays, the slope is the logarithm of their ratio.
+    let config = BalancerConfig::new(Config::original().with_order(1).with_beta(1.0)).with_feed(Feed::EpochMean);
+    let plan = BalancerPlan::new(config, Shape::new(1, 2, 2).unwrap()).unwrap();
+    let mut balancer = make(&plan);
+    balancer.call(&Call::Accumulate(vec![0.0, 0.0]));
+    balancer.call(&Call::CloseEpoch);
+    let mut before = 0.0;
+    for &batches in epochs {
+        let losses: Vec<f32> = (0..batches).map(|batch| 1.0 + ((batch * 7919) % 1009) as f32 / 1009.0).collect();
+        for &loss in &losses {
+            balancer.call(&Call::Accumulate(vec![loss, 0.0]));
+        }
+        balancer.call(&Call::CloseEpoch);
+        let mean = losses.iter().map(|&loss| f64::from(loss)).sum::<f64>() / batches as f64;
+        let weights: Vec<f64> = balancer.state().weights().iter().map(|&w| f64::from(w)).collect();
+        let found = (weights[0] / weights[1]).ln();
+        // 256 + batches / 256 roundings of numbers below 2, of two epochs; 20 units for the softmax and its logarithm.
+        let bound = (2.0 * (256.0 + batches as f64 / 256.0) + 20.0) * 2.0 * 2f64.powi(-24);
+        assert!((found - (mean - before)).abs() < bound, "{batches} batches: {found} for {}", mean - before);
+        before = mean;
+    }
+}
+
+/// The bytes of a state with another number of pushes for every group, and a checksum that fits.
+pub fn with_steps(plan: &BalancerPlan, state: &BalancerState, steps: u32) -> BalancerState {
+    let mut bytes = state.to_bytes();
+    let groups = plan.shape().groups();
+    // Behind magic, version and nine numbers: clocks, then steps.
+    let start = 8 + 4 + 9 * 8 + 4 * groups;
+    for place in bytes[start..start + 4 * groups].as_chunks_mut::<4>().0 {
+        *place = steps.to_le_bytes();
+    }
+    let end = bytes.len() - 4;
+    let sum = crc32fast::hash(&bytes[..end]);
+    bytes[end..].copy_from_slice(&sum.to_le_bytes());
+    BalancerState::from_bytes(plan, &bytes).unwrap()
+}
+
+/// Past 2^31 pushes updates stay due when they were, and schedules stay over.
+pub fn check_counters_far_out<B: Balances>(resume: impl Fn(&BalancerPlan, &BalancerState) -> B) {
+    const FOLD: u32 = 1 << 31;
+    for every in [1, 2, 3, 7, 10] {
+        let schedule = BetaSchedule::Linear { from: 0.0, to: 1.0, over: 1 << 29 };
+        let config = BalancerConfig::new(Config::original().with_order(1).with_beta(1.0))
+            .with_every(every)
+            .with_first(2)
+            .with_beta_schedule(schedule)
+            .with_log(40);
+        let plan = BalancerPlan::new(config, Shape::new(3, 2, 2).unwrap()).unwrap();
+        let mut start = softadapt::cpu::Balancer::new(&plan);
+        let losses = |push: u32| vec![1.0 + (push % 5) as f32, 2.0, 0.5, 3.0 + (push % 3) as f32, 1.0, 4.0];
+        start.push(&losses(0)).unwrap();
+        start.push(&losses(1)).unwrap();
+        start.reset_masked(&[false; 3]).unwrap();
+        let mut balancer = resume(&plan, &with_steps(&plan, &start.state(), FOLD - 20));
+        for push in 0..45u32 {
+            balancer.call(&Call::Push(losses(push)));
+            let count = u64::from(FOLD) - 20 + u64::from(push) + 1;
+            let due = (count - 2).is_multiple_of(every.into());
+            let state = balancer.state();
+            let log = state.log(0);
+            let logged = log.last().is_some_and(|entry| {
+                // The counter that this push left behind.
+                let shown = u64::from(entry.step);
+                (shown == count || shown < count && (count - shown).is_multiple_of(every.into()) && shown > 1 << 29)
+                    && entry.status.is_ok()
+                    && bits(&entry.weights) == bits(&state.weights()[..2])
+            });
+            if due {
+                assert!(logged, "every {every}, push {push}: {log:?}");
+                // Beta is 1 where the schedule is over.
+                let slope = if push == 0 { 1.0 } else { f64::from(losses(push)[0]) - f64::from(losses(push - 1)[0]) };
+                let expected = 1.0 / (1.0 + (-slope).exp());
+                if push > 0 {
+                    assert!((f64::from(state.weights()[0]) - expected).abs() < 1e-6, "every {every}, push {push}");
+                }
+            }
+        }
+        let updates = (0..45u64).filter(|push| (u64::from(FOLD) - 21 + push).is_multiple_of(every.into())).count();
+        // One from before, and not more than the log holds.
+        assert_eq!(balancer.state().log(0).len(), (updates + 1).min(40), "every {every}");
+    }
+}
+
+/// A state that goes to bytes and back after every call, into a balancer of its own, is that of an uninterrupted run, bit for
+/// bit: losses, counters, sums, weights and log.
+pub fn check_resumed<B: Balances>(make: impl Fn(&BalancerPlan) -> B, seeds: std::ops::Range<u64>) {
+    for seed in seeds {
+        let (plan, calls) = random_script(seed, true);
+        let (mut straight, mut resumed) = (make(&plan), make(&plan));
+        for (number, call) in calls.iter().filter(|call| !matches!(call, Call::Reload)).enumerate() {
+            straight.call(call);
+            resumed.call(call);
+            resumed.call(&Call::Reload);
+            let [a, b] = [straight.state(), resumed.state()].map(|state| state.to_bytes());
+            assert!(a == b, "seed {seed}, call {number}, {:?}", plan.config());
+        }
+    }
 }

@@ -61,6 +61,7 @@ impl Random {
 }
 
 /// A plan with data, owned.
+#[derive(Clone)]
 pub struct Problem {
     pub plan: Plan,
     pub losses: Vec<f32>,

@@ -104,7 +104,8 @@ impl Kernels {
         let most = limits.max_compute_workgroups_per_dimension;
         let tuning = Tuning::choose(plan.plan(), Stage::Fused, self.subgroup_sizes(), most)
             .ok_or(KernelError::TooManyGroups { groups: plan.shape().groups() })?;
-        Requirements::balancer_with_tuning(plan, &tuning)?.check_limits(&limits)?;
+        // What pushes need; the others' limits are checked when they are bound.
+        Requirements::actions(plan, &tuning, &[Action::Step, Action::Accumulate])?.check_limits(&limits)?;
 
         let points_read = plan.plan().points_used();
         let params = Params::new(plan.plan(), &tuning, points_read);
@@ -373,6 +374,7 @@ impl Balancer {
             }
         }
         check_overlaps(&ranges)?;
+        Requirements::actions(&inner.plan, &inner.tuning, &[action])?.check_limits(&device.limits())?;
         let pipeline = self.pipeline(action)?;
         let owned = [(0, &inner.params), (BALANCE_BINDING, &inner.balance)].into_iter();
         bound_kernel(device, pipeline, owned, &ranges, workgroups, action.entry_point())
@@ -404,7 +406,8 @@ pub fn balancer_shader_text(plan: &BalancerPlan, subgroup_sizes: Option<(u32, u3
 }
 
 impl Requirements {
-    /// What the kernels of a balancer need.
+    /// What all kernels of a balancer need. Pushes alone need less: a device made with wgpu's downlevel defaults does for
+    /// small ones.
     ///
     /// # Errors
     /// More workgroups than any device can count, or a buffer larger than this library binds.
@@ -412,10 +415,10 @@ impl Requirements {
         let per_dimension = wgpu::Limits::downlevel_defaults().max_compute_workgroups_per_dimension;
         let tuning = Tuning::choose(plan.plan(), Stage::Fused, None, per_dimension)
             .ok_or(KernelError::TooManyGroups { groups: plan.shape().groups() })?;
-        Self::balancer_with_tuning(plan, &tuning)
+        Self::actions(plan, &tuning, &Action::ALL)
     }
 
-    pub(crate) fn balancer_with_tuning(plan: &BalancerPlan, tuning: &Tuning) -> Result<Self, KernelError> {
+    pub(crate) fn actions(plan: &BalancerPlan, tuning: &Tuning, actions: &[Action]) -> Result<Self, KernelError> {
         let layout = plan.layout();
         let words = [
             (Slot::State, layout.words),
@@ -423,7 +426,7 @@ impl Requirements {
             (Slot::Weights, plan.losses_len()),
             (Slot::Table, table(plan).len()),
         ];
-        let buffers = Action::ALL.into_iter().map(|action| action.slots(plan).len()).max().unwrap_or(0);
+        let buffers = actions.iter().map(|action| action.slots(plan).len()).max().unwrap_or(0);
         let workgroup_bytes = tuning.workgroup_bytes() + STEP_BYTES;
         Self::of(words.map(|(slot, words)| (slot, 4 * words.max(1) as u64)), buffers, workgroup_bytes, tuning)
     }
