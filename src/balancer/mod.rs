@@ -7,7 +7,7 @@ mod error;
 pub(crate) mod layout;
 mod plan;
 pub(crate) mod schedule;
-mod state;
+pub(crate) mod state;
 
 pub use config::{BalancerConfig, BetaSchedule, Feed, InitialWeights, MAX_LOG, MAX_PUSHES, Smoothing, Window};
 pub use error::{BalancerError, CopyError, StateError};

@@ -251,8 +251,8 @@ fn check_log(layout: &StateLayout, log: &[u32]) -> Result<(), StateError> {
     Ok(())
 }
 
-/// The updates of a group in a log whose places have been checked.
-fn entries(plan: &BalancerPlan, log: &[u32], group: usize) -> Vec<LogEntry> {
+/// The updates of a group in a log whose places have been checked, oldest first.
+pub(crate) fn entries(plan: &BalancerPlan, log: &[u32], group: usize) -> Vec<LogEntry> {
     let layout = plan.layout();
     if layout.log == 0 || group >= layout.groups {
         return Vec::new();

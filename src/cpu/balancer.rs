@@ -3,6 +3,7 @@
 use super::{HELD, weigh_marking_held};
 use crate::balancer::layout::{Clock, log_head, log_place};
 use crate::balancer::schedule::Schedule;
+use crate::balancer::state::entries;
 use crate::balancer::{
     BATCHES_PER_SUM, BalancerPlan, BalancerState, CopyError, Feed, LogEntry, Smoothing, StateError, Window,
 };
@@ -141,7 +142,7 @@ impl Balancer {
     /// The logged updates of a group, oldest first; see [`BalancerState::log`].
     #[must_use]
     pub fn log(&self, group: usize) -> Vec<LogEntry> {
-        self.state().log(group)
+        entries(&self.plan, &self.log, group)
     }
 
     /// Takes one step's losses, laid out as the weights, and updates the weights of the groups whose update is due.

@@ -28,6 +28,9 @@
 //! # Ok(())
 //! # }
 //! ```
+//!
+//! A training loop that has each step's losses instead of windows takes a [`Balancer`]: steps 3 to 5 become
+//! [`Kernels::balancer`], [`Balancer::step`] and the same recording.
 
 mod balancer;
 mod bindings;
