@@ -804,23 +804,29 @@ pub fn check_schedules<B: Balances>(make: impl Fn(&BalancerPlan) -> B, weigh: im
     }
 }
 
-/// The mean of an epoch of many batches is as near as its two levels of sums allow.
+/// The mean of an epoch of many batches is as near as its two levels of sums allow; a group that is copied onto another in
+/// the middle of the epoch takes both levels along.
 pub fn check_long_epochs<B: Balances>(make: impl Fn(&BalancerPlan) -> B, epochs: &[usize]) {
     // Weights tell the mean: with the order 1, beta 1 and a second loss that stays, the slope is the logarithm of their ratio.
     let config = BalancerConfig::new(Config::original().with_order(1).with_beta(1.0)).with_feed(Feed::EpochMean);
-    let plan = BalancerPlan::new(config, Shape::new(1, 2, 2).unwrap()).unwrap();
+    let plan = BalancerPlan::new(config, Shape::new(2, 2, 2).unwrap()).unwrap();
     let mut balancer = make(&plan);
-    balancer.call(&Call::Accumulate(vec![0.0, 0.0]));
+    balancer.call(&Call::Accumulate(vec![0.0; 4]));
     balancer.call(&Call::CloseEpoch);
     let mut before = 0.0;
     for &batches in epochs {
         let losses: Vec<f32> = (0..batches).map(|batch| 1.0 + ((batch * 7919) % 1009) as f32 / 1009.0).collect();
-        for &loss in &losses {
-            balancer.call(&Call::Accumulate(vec![loss, 0.0]));
+        for (batch, &loss) in losses.iter().enumerate() {
+            balancer.call(&Call::Accumulate(vec![loss, 0.0, if batch < batches / 2 { 5.0 } else { loss }, 0.0]));
+            if batch + 1 == batches / 2 || batches == 1 {
+                balancer.call(&Call::Copy(vec![(0, 1)]));
+            }
         }
         balancer.call(&Call::CloseEpoch);
         let mean = losses.iter().map(|&loss| f64::from(loss)).sum::<f64>() / batches as f64;
-        let weights: Vec<f64> = balancer.state().weights().iter().map(|&w| f64::from(w)).collect();
+        let state = balancer.state();
+        assert_eq!(bits(&state.weights()[..2]), bits(&state.weights()[2..]), "{batches} batches, copied");
+        let weights: Vec<f64> = state.weights().iter().map(|&w| f64::from(w)).collect();
         let found = (weights[0] / weights[1]).ln();
         // 256 + batches / 256 roundings of numbers below 2, of two epochs; 20 units for the softmax and its logarithm.
         let bound = (2.0 * (256.0 + batches as f64 / 256.0) + 20.0) * 2.0 * 2f64.powi(-24);
