@@ -121,9 +121,8 @@ impl BalancerPlan {
         let shape = &self.shape;
         let mut weights = vec![0.0; shape.weights_len()];
         for group in 0..shape.groups() {
-            let first = shape.offsets().map_or(0, |offsets| offsets[group] as usize);
             for component in 0..shape.components(group) {
-                weights[shape.weight_index(group, component)] = self.initial[first + component];
+                weights[shape.weight_index(group, component)] = self.initial_weight(group, component);
             }
         }
         weights
@@ -192,7 +191,7 @@ impl BalancerPlan {
 
     /// The initial weight of a component of a group.
     pub(crate) fn initial_weight(&self, group: usize, component: usize) -> f32 {
-        self.initial[self.shape.offsets().map_or(0, |offsets| offsets[group] as usize) + component]
+        self.initial()[self.shape.offsets().map_or(0, |offsets| offsets[group] as usize) + component]
     }
 
     /// What `steps` is lowered by when it reaches [`STEPS_FOLD`]: a multiple of the cadence, so that updates stay due when

@@ -198,10 +198,10 @@ pub fn judge(
                         group.count = if group.batches > 0 { group.count + 1 } else { 0 };
                         for (points, sum) in group.points.iter_mut().zip(&mut group.sums) {
                             if count > 0.0 {
-                                points.push(*sum / count)
+                                points.push(*sum / count);
                             } else {
-                                points.clear()
-                            };
+                                points.clear();
+                            }
                             *sum = 0.0;
                         }
                         group.batches = 0;
