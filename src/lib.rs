@@ -2,7 +2,7 @@
 #![doc = include_str!("front_page.md")]
 
 // The README's example is compiled with the documentation tests.
-#[cfg(doctest)]
+#[cfg(all(doctest, feature = "gpu"))]
 #[doc = include_str!("../README.md")]
 struct Readme;
 
