@@ -1,9 +1,10 @@
 //! The options, and the library's configuration that they stand for.
 
 use crate::error::Error;
-use crate::input::ColumnNames;
+use crate::input::{self, ColumnNames, InputFormat, Selection};
 use crate::runs::OnDuplicate;
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use globset::GlobMatcher;
 use softadapt::{Config, LossWeighting, Normalize, OnNegativeMean, OnNonFinite, Scale, Score, Slope};
 use std::path::PathBuf;
 
@@ -47,9 +48,8 @@ Exit status: 0 done, 1 bad data or a failed read or write, 2 options that make n
 #[derive(Debug, Args)]
 #[command(after_help = WEIGH_HELP)]
 pub(crate) struct WeighArguments {
-    /// Logs that make up one set of runs; `-` is standard input
-    #[arg(required = true, value_name = "FILE")]
-    pub(crate) files: Vec<PathBuf>,
+    #[command(flatten)]
+    pub(crate) input: InputArguments,
     #[command(flatten)]
     pub(crate) config: ConfigArguments,
     /// How many of each run's newest steps count
@@ -63,11 +63,6 @@ pub(crate) struct WeighArguments {
     /// Where the output goes, instead of standard output; replaced only once everything is written
     #[arg(short, long, value_name = "FILE")]
     pub(crate) output: Option<PathBuf>,
-    /// If a component of a run has two values for one step
-    #[arg(long, value_enum, default_value_t = OnDuplicate::Error)]
-    pub(crate) on_duplicate: OnDuplicate,
-    #[command(flatten)]
-    pub(crate) columns: ColumnArguments,
     /// No summary and no progress bar
     #[arg(short, long)]
     pub(crate) quiet: bool,
@@ -80,8 +75,24 @@ pub(crate) enum Format {
     Json,
 }
 
+/// Where runs come from and how they are to be understood.
 #[derive(Debug, Args)]
-pub(crate) struct ColumnArguments {
+pub(crate) struct InputArguments {
+    /// Logs that make up one set of runs: files, folders, patterns such as 'logs/**/*.csv'; `-` is standard input
+    #[arg(required = true, value_name = "FILE")]
+    pub(crate) files: Vec<PathBuf>,
+    /// Only components (columns, tags) whose names match this pattern; repeatable
+    #[arg(long, value_name = "PATTERN", value_parser = pattern, help_heading = "Input")]
+    select: Vec<GlobMatcher>,
+    /// Only components (columns, tags) whose names start like this, which is taken off
+    #[arg(long, value_name = "PREFIX", help_heading = "Input")]
+    strip_prefix: Option<String>,
+    /// If a component of a run has two values for one step
+    #[arg(long, value_enum, default_value_t = OnDuplicate::Error, help_heading = "Input")]
+    pub(crate) on_duplicate: OnDuplicate,
+    /// Form of the input, which is otherwise known by its first bytes
+    #[arg(long, value_enum, help_heading = "Input")]
+    input_format: Option<InputFormat>,
     /// Column that names the run [default: run]
     #[arg(long, value_name = "NAME", help_heading = "Columns")]
     run_column: Option<String>,
@@ -96,13 +107,23 @@ pub(crate) struct ColumnArguments {
     value_column: Option<String>,
 }
 
-impl ColumnArguments {
-    pub(crate) fn names(&self) -> ColumnNames {
-        ColumnNames {
-            run: self.run_column.clone(),
-            step: self.step_column.clone(),
-            component: self.component_column.clone(),
-            value: self.value_column.clone(),
+/// A pattern of names.
+fn pattern(text: &str) -> Result<GlobMatcher, String> {
+    globset::Glob::new(text).map(|glob| glob.compile_matcher()).map_err(|error| error.kind().to_string())
+}
+
+impl InputArguments {
+    /// What readers need to know.
+    pub(crate) fn options(&self) -> input::Options {
+        input::Options {
+            columns: ColumnNames {
+                run: self.run_column.clone(),
+                step: self.step_column.clone(),
+                component: self.component_column.clone(),
+                value: self.value_column.clone(),
+            },
+            selection: Selection { patterns: self.select.clone(), prefix: self.strip_prefix.clone() },
+            format: self.input_format,
         }
     }
 }

@@ -31,7 +31,7 @@ impl Progress {
     }
 
     /// Counts what is read from `input`.
-    pub(crate) fn watch<R: Read>(&mut self, input: R) -> impl Read {
+    pub(crate) fn watch<'a, R: Read + 'a>(&'a self, input: R) -> impl Read + 'a {
         Watched { input, progress: self }
     }
 

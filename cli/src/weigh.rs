@@ -3,9 +3,9 @@
 use crate::args::WeighArguments;
 use crate::backend::{Answer, Backend};
 use crate::error::Error;
-use crate::input::{self, InputError, Problem, Source};
+use crate::input::{self, InputError};
 use crate::output::{self, Output};
-use crate::runs::{Duplicate, Runs};
+use crate::runs::{Log, Runs};
 use crate::summary::Summary;
 use softadapt::{Plan, Shape, ShapeError};
 use std::io;
@@ -21,18 +21,17 @@ pub(crate) fn run(arguments: &WeighArguments) -> Result<(), Error> {
     let config = arguments.config.config()?;
     let nothing = Shape::ragged(vec![0], arguments.window).map_err(|error| window_error(&error))?;
     Plan::new(config.clone(), nothing)?;
-    let sources: Vec<Source> = arguments.files.iter().map(|path| Source::new(path)).collect();
-    if sources.iter().filter(|&source| *source == Source::Stdin).count() > 1 {
+    let sources = input::expand(&arguments.input.files)?;
+    if sources.iter().filter(|source| source.is_stdin()).count() > 1 {
         return Err(Error::StdinTwice);
     }
     let output = Output::new(arguments.output.as_deref())?;
     let backend = Backend::open(&arguments.backend)?;
     let opened = Instant::now();
 
-    let log = input::read(&sources, &arguments.columns.names(), !arguments.quiet)?;
-    let runs = log
-        .into_runs(arguments.window, arguments.on_duplicate)
-        .map_err(|duplicate| duplicate_error(&sources, *duplicate))?;
+    let mut log = Log::new(arguments.window, arguments.input.on_duplicate);
+    input::read(&sources, &arguments.input.options(), !arguments.quiet, &mut log)?;
+    let runs = log.into_runs().map_err(|duplicate| InputError::duplicate(&sources, *duplicate))?;
     let plan = Plan::new(config, shape(&runs)?)?;
     let read = Instant::now();
 
@@ -68,13 +67,6 @@ pub(crate) fn run(arguments: &WeighArguments) -> Result<(), Error> {
 /// Without data, a shape can only be refused for its window.
 fn window_error(error: &ShapeError) -> Error {
     Error::Window { reason: error.to_string() }
-}
-
-fn duplicate_error(sources: &[Source], duplicate: Duplicate) -> Error {
-    let Duplicate { run, component, step, first, second } = duplicate;
-    let source = |number: usize| sources.get(number).cloned().unwrap_or(Source::Stdin);
-    let problem = Problem::Duplicate { run, component, step, first: (source(first.source()), first.line()) };
-    InputError::at_line(&source(second.source()), second.line(), problem).into()
 }
 
 fn shape(runs: &Runs) -> Result<Shape, Error> {

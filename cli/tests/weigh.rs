@@ -3,7 +3,7 @@
 
 mod common;
 
-use common::{LONG, Row, WIDE, by_name, command, data, rows, run, run_with, stderr, stdout};
+use common::{LONG, Row, WIDE, by_name, command, data, gzip, rows, run, run_with, stderr, stdout};
 use serde_json::Value;
 use std::fs;
 use std::io::{BufRead, BufReader};
@@ -136,6 +136,39 @@ fn standard_input_is_a_file() {
     let long = fs::read(data(LONG)).unwrap();
     let piped = run_with(&["weigh", "--quiet", "--backend", "cpu", "-"], &long);
     assert_eq!(rows(&stdout(&piped)), weigh(&[&data(LONG), "--backend", "cpu"]));
+}
+
+#[test]
+fn compressed_files_patterns_and_folders_give_what_plain_files_give() {
+    let folder = tempfile::tempdir().unwrap();
+    let long = fs::read(data(LONG)).unwrap();
+    // The names say nothing; two gzip files behind one another are one.
+    let (first, second) = long.split_at(100_000);
+    fs::write(folder.path().join("a.csv"), [gzip(first), gzip(second)].concat()).unwrap();
+    let whole = weigh(&[&data(LONG), "--backend", "cpu"]);
+    let inside = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    for argument in ["a.csv", "*.csv", "[a-z].*", "."] {
+        assert_eq!(weigh(&[&inside(argument), "--backend", "cpu"]), whole, "{argument}");
+    }
+    let piped = run_with(&["weigh", "--quiet", "--backend", "cpu", "-"], &zstd::encode_all(&*long, 3).unwrap());
+    assert_eq!(rows(&stdout(&piped)), whole);
+}
+
+#[test]
+fn components_can_be_selected_and_their_names_cut() {
+    let long =
+        "run,step,component,value\nr,0,lr,9\nr,0,loss/a,1\nr,0,loss/b,2\nr,1,loss/a,2\nr,1,loss/b,1\nr,1,x/a,1\n";
+    let wide = "run,step,lr,loss/a,loss/b,x/a\nr,0,9,1,2,\nr,1,,2,1,1\n";
+    for text in [long, wide] {
+        let names = |options: &[&str]| {
+            let rows = weigh_text(text, &[&["--window", "2"], options].concat());
+            rows.iter().map(|row| row.component.clone()).collect::<Vec<_>>().join(" ")
+        };
+        assert_eq!(names(&["--select", "loss/*"]), "loss/a loss/b");
+        assert_eq!(names(&["--strip-prefix", "loss/"]), "a b");
+        assert_eq!(names(&["--select", "*/a", "--strip-prefix", "loss/"]), "a");
+        assert_eq!(names(&["--select", "lr", "--select", "x/?"]), "lr x/a");
+    }
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! What can be wrong with a log, with the place where it is.
 
 use super::Source;
+use crate::runs::{Duplicate, Unit};
 use std::fmt;
 use std::io;
 
@@ -8,7 +9,7 @@ use std::io;
 #[derive(Debug)]
 pub(crate) struct InputError {
     source: Source,
-    line: Option<u64>,
+    place: Option<(Unit, u64)>,
     column: Option<String>,
     problem: Box<Problem>,
 }
@@ -19,18 +20,31 @@ impl InputError {
         Fault::from(problem).of(source)
     }
 
-    /// A problem of one line.
-    pub(crate) fn at_line(source: &Source, line: u64, problem: Problem) -> Self {
-        Fault { line: Some(line), ..Fault::from(problem) }.of(source)
+    /// A problem of two values.
+    pub(crate) fn duplicate(sources: &[Source], duplicate: Duplicate) -> Self {
+        let Duplicate { run, component, step, first, second } = duplicate;
+        let first = first.map(|place| at(&sources[place.source()], Some((place.unit(), place.number()))));
+        let problem = Problem::Duplicate { run, component, step, first };
+        Fault::new(second.unit(), second.number(), problem).of(&sources[second.source()])
+    }
+}
+
+/// A source and a place in it, in words.
+fn at(source: &Source, place: Option<(Unit, u64)>) -> String {
+    match place {
+        None => source.to_string(),
+        // As compilers write it: editors find such a place.
+        Some((Unit::Line, line)) => format!("{source}:{line}"),
+        Some((Unit::Row, row)) => format!("{source}, row {row}"),
+        Some((Unit::RowGroup, group)) => format!("{source}, row group {group}"),
+        Some((Unit::Batch, batch)) => format!("{source}, record batch {batch}"),
+        Some((Unit::Record, record)) => format!("{source}, record {record}"),
     }
 }
 
 impl fmt::Display for InputError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.source.fmt(f)?;
-        if let Some(line) = self.line {
-            write!(f, ":{line}")?;
-        }
+        f.write_str(&at(&self.source, self.place))?;
         f.write_str(": ")?;
         if let Some(column) = &self.column {
             write!(f, "column {column:?}: ")?;
@@ -51,28 +65,47 @@ impl std::error::Error for InputError {
 /// An [`InputError`] whose reader does not know what its source is called.
 #[derive(Debug)]
 pub(super) struct Fault {
-    pub(super) line: Option<u64>,
+    pub(super) place: Option<(Unit, u64)>,
     pub(super) column: Option<String>,
     /// Boxed, so that results that carry it stay small.
     pub(super) problem: Box<Problem>,
 }
 
 impl Fault {
+    /// A problem of one line, row or record, counted from 1.
+    pub(super) fn new(unit: Unit, number: u64, problem: Problem) -> Self {
+        Self { place: Some((unit, number)), column: None, problem: Box::new(problem) }
+    }
+
     pub(super) fn of(self, source: &Source) -> InputError {
-        InputError { source: source.clone(), line: self.line, column: self.column, problem: self.problem }
+        InputError { source: source.clone(), place: self.place, column: self.column, problem: self.problem }
     }
 }
 
 impl From<Problem> for Fault {
     fn from(problem: Problem) -> Self {
-        Self { line: None, column: None, problem: Box::new(problem) }
+        Self { place: None, column: None, problem: Box::new(problem) }
     }
 }
+
+/// Names that a message shows.
+pub(super) const SHOWN: usize = 8;
 
 /// What is wrong.
 #[derive(Debug)]
 pub(crate) enum Problem {
-    Directory,
+    /// A folder without anything that can be read.
+    NoLogs,
+    /// A pattern that matches no file.
+    NoMatch,
+    /// A pattern of files that is none.
+    Pattern {
+        reason: String,
+    },
+    /// The options leave nothing over.
+    NothingSelected {
+        names: Vec<String>,
+    },
     Open(io::Error),
     Read(io::Error),
     Empty,
@@ -110,8 +143,8 @@ pub(crate) enum Problem {
         run: String,
         component: String,
         step: i64,
-        /// Source and line of the first value.
-        first: (Source, u64),
+        /// Where the first value is, if that is still known.
+        first: Option<String>,
     },
 }
 
@@ -127,7 +160,14 @@ pub(crate) enum StepFault {
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Directory => f.write_str("is a directory: name the files in it, such as `DIR/*.csv`"),
+            Self::NoLogs => f.write_str(
+                "holds no logs: files named *.csv, *.jsonl, *.parquet, *.arrow (compressed too) or *tfevents* are looked for",
+            ),
+            Self::NoMatch => f.write_str("matches nothing: there is no such file"),
+            Self::Pattern { reason } => write!(f, "is no pattern of files: {reason}"),
+            Self::NothingSelected { names } => {
+                write!(f, "no component is left by --select and --strip-prefix: there are {}", list(names))
+            }
             Self::Open(error) => write!(f, "cannot be opened: {error}"),
             Self::Read(error) => write!(f, "cannot be read: {error}"),
             Self::Empty => f.write_str("is empty: the first line has to name the columns"),
@@ -169,17 +209,20 @@ impl fmt::Display for Problem {
                     "{text:?} is out of range: steps are 64-bit integers, at most 2^53 if written with a point or exponent"
                 ),
             },
-            Self::Duplicate { run, component, step, first: (source, line) } => write!(
-                f,
-                "second value for run {run:?}, step {step}, component {component:?}; the first is at {source}:{line} (choose one with --on-duplicate last or first)"
-            ),
+            Self::Duplicate { run, component, step, first } => {
+                write!(f, "second value for run {run:?}, step {step}, component {component:?}")?;
+                match first {
+                    Some(first) => write!(f, "; the first is at {first}")?,
+                    None => f.write_str("; the first is above")?,
+                }
+                f.write_str(" (choose one with --on-duplicate last or first)")
+            }
         }
     }
 }
 
 /// A few names in quotes.
 fn list(names: &[String]) -> String {
-    const SHOWN: usize = 8;
     let mut text = names.iter().take(SHOWN).map(|name| format!("{name:?}")).collect::<Vec<_>>().join(", ");
     if names.len() > SHOWN {
         text += &format!(" and {} more", names.len() - SHOWN);

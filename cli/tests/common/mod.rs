@@ -18,6 +18,13 @@ pub(crate) fn data(name: &str) -> String {
     folder.join(name).to_str().unwrap().to_owned()
 }
 
+/// Bytes as a gzip file holds them.
+pub(crate) fn gzip(bytes: &[u8]) -> Vec<u8> {
+    let mut out = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+    out.write_all(bytes).unwrap();
+    out.finish().unwrap()
+}
+
 /// The command with these arguments.
 pub(crate) fn command(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_softadapt"));
