@@ -57,22 +57,43 @@ pub(crate) struct WeighArguments {
     pub(crate) window: usize,
     #[command(flatten)]
     pub(crate) backend: BackendArguments,
-    /// Form of the output
-    #[arg(long, value_enum, default_value_t = Format::Csv)]
-    pub(crate) format: Format,
-    /// Where the output goes, instead of standard output; replaced only once everything is written
-    #[arg(short, long, value_name = "FILE")]
-    pub(crate) output: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) output: OutputArguments,
     /// No summary and no progress bar
     #[arg(short, long)]
     pub(crate) quiet: bool,
+}
+
+/// Where an answer goes and how it is written.
+#[derive(Debug, Args)]
+pub(crate) struct OutputArguments {
+    /// Form of the output [default: by the end of its name, else csv]
+    #[arg(long, value_enum, help_heading = "Output")]
+    format: Option<Format>,
+    /// Where the output goes, instead of standard output; replaced only once everything is written
+    #[arg(short, long, value_name = "FILE", help_heading = "Output")]
+    pub(crate) output: Option<PathBuf>,
+}
+
+impl OutputArguments {
+    /// The form that was asked for, or that the name of the file asks for.
+    pub(crate) fn format(&self) -> Format {
+        let end = self.output.as_ref().and_then(|path| path.extension()?.to_str());
+        self.format.unwrap_or(match end {
+            Some("parquet") => Format::Parquet,
+            Some("json" | "jsonl" | "ndjson") => Format::Json,
+            _ => Format::Csv,
+        })
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Format {
     Csv,
     /// JSON Lines; numbers that are not finite are null
+    #[value(alias = "jsonl")]
     Json,
+    Parquet,
 }
 
 /// Where runs come from and how they are to be understood.

@@ -8,7 +8,7 @@ use crate::output::{self, Output};
 use crate::runs::{Log, Runs};
 use crate::summary::Summary;
 use softadapt::{Plan, Shape, ShapeError};
-use std::io;
+use std::io::{self, Write};
 use std::time::Instant;
 
 /// Runs the command.
@@ -25,12 +25,12 @@ pub(crate) fn run(arguments: &WeighArguments) -> Result<(), Error> {
     if sources.iter().filter(|source| source.is_stdin()).count() > 1 {
         return Err(Error::StdinTwice);
     }
-    let output = Output::new(arguments.output.as_deref())?;
+    let output = Output::new(arguments.output.output.as_deref())?;
     let backend = Backend::open(&arguments.backend)?;
     let opened = Instant::now();
 
     let mut log = Log::new(arguments.window, arguments.input.on_duplicate);
-    input::read(&sources, &arguments.input.options(), !arguments.quiet, &mut log)?;
+    say(&input::read(&sources, &arguments.input.options(), !arguments.quiet, &mut log)?);
     let runs = log.into_runs().map_err(|duplicate| InputError::duplicate(&sources, *duplicate))?;
     let plan = Plan::new(config, shape(&runs)?)?;
     let read = Instant::now();
@@ -39,8 +39,8 @@ pub(crate) fn run(arguments: &WeighArguments) -> Result<(), Error> {
     let weighed = Instant::now();
 
     output.write(|out| match &answer {
-        Answer::Single(weights) => output::write_weights(out, arguments.format, &runs, weights),
-        Answer::Double(weights) => output::write_weights(out, arguments.format, &runs, weights),
+        Answer::Single(weights) => output::write_weights(out, arguments.output.format(), &runs, weights),
+        Answer::Double(weights) => output::write_weights(out, arguments.output.format(), &runs, weights),
     })?;
 
     if !arguments.quiet {
@@ -62,6 +62,13 @@ pub(crate) fn run(arguments: &WeighArguments) -> Result<(), Error> {
         let _ = summary.write(&mut io::stderr().lock());
     }
     Ok(())
+}
+
+/// What is no error, but should be known. Also of a quiet command: something is missing in its answer.
+fn say(notes: &[String]) {
+    for note in notes {
+        let _ = writeln!(io::stderr().lock(), "softadapt: warning: {note}");
+    }
 }
 
 /// Without data, a shape can only be refused for its window.

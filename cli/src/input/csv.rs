@@ -3,10 +3,11 @@
 //! Accepted beyond that: a UTF-8 byte order mark, CRLF line ends, blank lines, quoted fields, blanks around fields, other
 //! columns in long form. All columns of a wide form besides run and step are components.
 
+use super::Target;
 use super::error::{Fault, Problem};
+use super::header::{Form, Header};
 use super::memo::Memo;
 use super::values::{number, shown, step};
-use super::{ColumnNames, Target};
 use crate::runs::{ComponentId, Place, RunId, Unit};
 use csv::{ByteRecord, Reader, ReaderBuilder, Terminator};
 use std::io::Read;
@@ -22,8 +23,10 @@ pub(super) fn read(mut input: impl Read, target: &mut Target<'_>) -> Result<(), 
     let start = start(&mut input)?;
     let mut lines = Lines::new(start.as_slice().chain(input));
     let Some(line) = lines.next()? else { return Err(Problem::Empty.into()) };
-    let header =
-        Header::new(&lines.record, &target.options.columns).map_err(|problem| Fault::new(Unit::Line, line, problem))?;
+    let names: Result<Vec<String>, Problem> =
+        (0..lines.record.len()).map(|i| name(field(&lines.record, i)).map(str::to_owned)).collect();
+    let header = names.and_then(|names| Header::new(names, &target.options.columns));
+    let header = header.map_err(|problem| Fault::new(Unit::Line, line, problem))?;
     let components: Vec<(usize, ComponentId)> = match &header.form {
         Form::Long { .. } => Vec::new(),
         Form::Wide { components } => {
@@ -100,65 +103,6 @@ impl<R: Read> Lines<R> {
 /// A field without blanks around it; empty if there is none.
 fn field(record: &ByteRecord, index: usize) -> &[u8] {
     record.get(index).unwrap_or_default().trim_ascii()
-}
-
-/// What the columns are.
-#[derive(Debug)]
-struct Header {
-    names: Vec<String>,
-    run: usize,
-    step: usize,
-    form: Form,
-}
-
-#[derive(Debug)]
-enum Form {
-    Long { component: usize, value: usize },
-    Wide { components: Vec<usize> },
-}
-
-impl Header {
-    fn new(record: &ByteRecord, wanted: &ColumnNames) -> Result<Self, Problem> {
-        let mut names = Vec::with_capacity(record.len());
-        for index in 0..record.len() {
-            names.push(name(field(record, index))?.to_owned());
-        }
-        let find = |name: &str| -> Result<Option<usize>, Problem> {
-            let mut found = (0..names.len()).filter(|&i| names[i] == name);
-            match (found.next(), found.next()) {
-                (_, Some(_)) => Err(Problem::ColumnTwice { name: name.to_owned() }),
-                (first, None) => Ok(first),
-            }
-        };
-        let missing = |name: &str, option| Problem::NoColumn { name: name.to_owned(), option, header: names.clone() };
-        let require = |name: &Option<String>, usual: &str, option| {
-            let name = name.as_deref().unwrap_or(usual);
-            find(name)?.ok_or_else(|| missing(name, option))
-        };
-        let run = require(&wanted.run, "run", "--run-column")?;
-        let step = require(&wanted.step, "step", "--step-column")?;
-        // Without options a lone `value` is a component of that name; a lone `component` cannot be one, it holds names.
-        let long = wanted.component.is_some() || wanted.value.is_some() || find("component")?.is_some();
-        let form = if long {
-            Form::Long {
-                component: require(&wanted.component, "component", "--component-column")?,
-                value: require(&wanted.value, "value", "--value-column")?,
-            }
-        } else {
-            let components: Vec<usize> = (0..names.len()).filter(|&i| i != run && i != step).collect();
-            for &i in &components {
-                if names[i].is_empty() {
-                    return Err(Problem::UnnamedColumn { position: i + 1 });
-                }
-                find(&names[i])?;
-            }
-            if components.is_empty() {
-                return Err(Problem::NoComponents);
-            }
-            Form::Wide { components }
-        };
-        Ok(Self { names, run, step, form })
-    }
 }
 
 /// Turns records into values of a log.

@@ -106,6 +106,44 @@ pub(crate) enum Problem {
     NothingSelected {
         names: Vec<String>,
     },
+    /// A format that is known, but not read.
+    Unsupported {
+        what: &'static str,
+    },
+    /// Bytes that are not what their format says.
+    Damaged {
+        what: &'static str,
+        reason: String,
+    },
+    /// A checksum of an event file.
+    Checksum {
+        of: &'static str,
+    },
+    LongRecord {
+        length: u64,
+    },
+    NotAnEvent,
+    /// A list where lines of objects should be.
+    JsonArray,
+    Json {
+        reason: String,
+        /// Column of the line, from 1.
+        position: usize,
+    },
+    /// A component without a name, in formats that have no columns.
+    EmptyKey,
+    /// Something that is no name.
+    NotAName {
+        what: &'static str,
+    },
+    /// Something that cannot be a loss.
+    NoLoss {
+        what: &'static str,
+    },
+    ColumnType {
+        wanted: &'static str,
+        found: String,
+    },
     Open(io::Error),
     Read(io::Error),
     Empty,
@@ -167,6 +205,31 @@ impl fmt::Display for Problem {
             Self::Pattern { reason } => write!(f, "is no pattern of files: {reason}"),
             Self::NothingSelected { names } => {
                 write!(f, "no component is left by --select and --strip-prefix: there are {}", list(names))
+            }
+            Self::Unsupported { what } => write!(f, "is {what}"),
+            Self::Damaged { what, reason } => {
+                let reason = reason.split('\n').next().unwrap_or_default();
+                write!(f, "its {what} data is damaged or incomplete ({reason}): write the file again")
+            }
+            Self::Checksum { of } => write!(
+                f,
+                "the checksum of its {of} is wrong: the file is damaged here (copy it again, or cut it before this record)"
+            ),
+            Self::LongRecord { length } => {
+                write!(f, "says that it has {length} bytes, which no event has: the file is damaged here")
+            }
+            Self::NotAnEvent => f.write_str("is no TensorBoard event, although its checksum is right"),
+            Self::JsonArray => {
+                f.write_str("is a list, but JSON Lines have one object a line (jq: `jq -c '.[]' FILE`)")
+            }
+            Self::Json { reason, position } => write!(f, "is no JSON object: {reason} at character {position}"),
+            Self::EmptyKey => f.write_str("a component has an empty name"),
+            Self::NotAName { what } => write!(f, "holds {what}, but has to name something"),
+            Self::NoLoss { what } => {
+                write!(f, "holds {what}, which is no loss: leave it out with --select or --strip-prefix")
+            }
+            Self::ColumnType { wanted, found } => {
+                write!(f, "holds {found}, but has to hold {wanted}: convert it, or leave it out with --select")
             }
             Self::Open(error) => write!(f, "cannot be opened: {error}"),
             Self::Read(error) => write!(f, "cannot be read: {error}"),

@@ -1,10 +1,16 @@
 //! Sources and the formats they come in. Every format is one file here whose `read` fills a [`Sink`].
 
+mod arrow;
 mod csv;
 mod detect;
 mod error;
+mod events;
+mod header;
+mod jsonl;
 mod memo;
+mod parquet;
 mod source;
+mod table;
 mod values;
 
 pub(crate) use detect::Format as InputFormat;
@@ -99,7 +105,7 @@ impl LeftOut {
     }
 }
 
-/// Reads all sources into one sink.
+/// Reads all sources into one sink. Returns what a person should know about them although it is no error.
 ///
 /// # Errors
 /// The first thing that is wrong, with its source, place and column.
@@ -108,14 +114,20 @@ pub(crate) fn read(
     options: &Options,
     show_progress: bool,
     sink: &mut dyn Sink,
-) -> Result<(), InputError> {
+) -> Result<Vec<String>, InputError> {
     let total = sources.iter().map(Source::bytes).sum::<Option<u64>>();
     let progress = Progress::new(show_progress, total);
-    let mut left_out = LeftOut::default();
+    let (mut left_out, mut notes) = (LeftOut::default(), Vec::new());
     for (number, source) in sources.iter().enumerate() {
-        let content = Content::open(source, &progress).map_err(|problem| InputError::new(source, problem))?;
+        let content =
+            Content::open(source, &progress, options.format).map_err(|problem| InputError::new(source, problem))?;
         let mut target = Target { number, options, sink, left_out: &mut left_out };
-        read_one(content, &mut target).map_err(|fault| fault.of(source))?;
+        let unfinished = read_one(source, content, &mut target).map_err(|fault| fault.of(source))?;
+        notes.extend(
+            unfinished.map(|record| {
+                format!("{source}: the last record, {record}, is unfinished; everything before it counts")
+            }),
+        );
     }
     if let [first, ..] = sources
         && options.selection.selects()
@@ -124,11 +136,30 @@ pub(crate) fn read(
     {
         return Err(InputError::new(first, Problem::NothingSelected { names: left_out.names }));
     }
-    Ok(())
+    Ok(notes)
 }
 
-fn read_one(content: Content<'_>, target: &mut Target<'_>) -> Result<(), Fault> {
-    match target.options.format.unwrap_or(content.format) {
-        Format::Csv => csv::read(content.stream(), target),
+/// Reads one source. Returns the number of a last record that is not whole.
+fn read_one(source: &Source, content: Content<'_>, target: &mut Target<'_>) -> Result<Option<u64>, Fault> {
+    match content.format {
+        Format::Csv => csv::read(content.stream(), target)?,
+        Format::Jsonl => jsonl::read(content.stream(), target)?,
+        Format::Parquet => match content.file {
+            Some((path, progress)) => parquet::read(|| detect::open(path), Some(progress), target)?,
+            None => {
+                let bytes = content.bytes()?;
+                parquet::read(|| Ok(bytes.clone()), None, target)?;
+            }
+        },
+        Format::Arrow if content.is_arrow_file() => match content.file {
+            Some((path, _)) => arrow::read_file(|| detect::open(path), target)?,
+            None => {
+                let bytes = content.bytes()?;
+                arrow::read_file(|| Ok(std::io::Cursor::new(bytes.clone())), target)?;
+            }
+        },
+        Format::Arrow => arrow::read_stream(content.stream(), target)?,
+        Format::Events => return events::read(content.stream(), &source.run(), target),
     }
+    Ok(None)
 }

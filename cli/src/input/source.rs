@@ -34,6 +34,15 @@ impl Source {
         self.path.is_none()
     }
 
+    /// The run of an event file. One that is not called as event files are has the run of its folder, too.
+    pub(super) fn run(&self) -> String {
+        match (&self.run, &self.path) {
+            (Some(run), _) => run.clone(),
+            (None, Some(path)) => last_name(path.parent().unwrap_or(Path::new(""))),
+            (None, None) => "stdin".to_owned(),
+        }
+    }
+
     /// Bytes, where they are known beforehand.
     pub(super) fn bytes(&self) -> Option<u64> {
         self.path.as_ref()?.metadata().ok().filter(|data| data.is_file()).map(|data| data.len())

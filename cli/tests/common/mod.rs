@@ -12,6 +12,27 @@ pub(crate) const LONG: &str = "losses.csv";
 /// The example log in wide form.
 pub(crate) const WIDE: &str = "losses_wide.csv";
 
+/// The example log as a Parquet file.
+pub(crate) const PARQUET: &str = "losses.parquet";
+/// Some of the runs as TensorBoard event folders.
+pub(crate) const EVENTS: &str = "tensorboard";
+
+/// The options of every setting of expected.json.
+pub(crate) fn settings() -> Vec<Vec<String>> {
+    let text = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/expected.json")).unwrap();
+    let settings: Vec<serde_json::Value> = serde_json::from_str(&text).unwrap();
+    let options = |setting: &serde_json::Value| {
+        let mut options = vec!["--variant".to_owned(), setting["variant"].as_str().unwrap().to_owned()];
+        for (option, key) in [("--beta", "beta"), ("--window", "window"), ("--order", "accuracy_order")] {
+            if !setting[key].is_null() {
+                options.extend([option.to_owned(), setting[key].to_string()]);
+            }
+        }
+        options
+    };
+    settings.iter().map(options).collect()
+}
+
 /// Path of an example log.
 pub(crate) fn data(name: &str) -> String {
     let folder: PathBuf = [env!("CARGO_MANIFEST_DIR"), "..", "examples", "data"].iter().collect();
