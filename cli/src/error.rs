@@ -2,7 +2,7 @@
 
 use crate::backend::BackendError;
 use crate::input::InputError;
-use softadapt::PlanError;
+use softadapt::{BalancerError, PlanError};
 use std::fmt;
 use std::io;
 use std::path::PathBuf;
@@ -12,6 +12,12 @@ use std::path::PathBuf;
 pub(crate) enum Error {
     /// Options that contradict each other or the data.
     Plan(PlanError),
+    /// A cadence or smoothing that makes no sense.
+    Balancer(BalancerError),
+    /// A setting of a sweep that makes no sense.
+    Setting { name: String, error: Box<Error> },
+    /// Two settings of a sweep that are the same.
+    SettingTwice { name: String },
     /// A window outside the range that the library takes.
     Window { reason: String },
     /// An accuracy order for a slope that has none.
@@ -32,17 +38,43 @@ pub(crate) enum Error {
     TooLarge { reason: String },
     /// The output cannot be written.
     Output { path: Option<PathBuf>, error: io::Error },
+    /// The file in which an output waits cannot be written.
+    Temporary { error: io::Error },
     /// The path chosen is not there or failed.
     Backend(BackendError),
     /// `check` or `bench` found an answer that is wrong.
     Wrong { findings: usize },
 }
 
+/// Why an output is not finished.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    /// Writing it failed.
+    Write(io::Error),
+    /// What it is made from failed.
+    Other(Box<Error>),
+}
+
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Self {
+        Self::Write(error)
+    }
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Self::Other(Box::new(error))
+    }
+}
+
 impl Error {
     /// 2 for misuse, 1 for everything else.
     pub(crate) fn exit_status(&self) -> u8 {
         match self {
+            Self::Setting { error, .. } => error.exit_status(),
             Self::Plan(_)
+            | Self::Balancer(_)
+            | Self::SettingTwice { .. }
             | Self::Window { .. }
             | Self::OrderOfSlope { .. }
             | Self::AdapterOfBackend { .. }
@@ -54,6 +86,7 @@ impl Error {
             | Self::Components { .. }
             | Self::TooLarge { .. }
             | Self::Output { .. }
+            | Self::Temporary { .. }
             | Self::Backend(_)
             | Self::Wrong { .. } => 1,
         }
@@ -69,6 +102,9 @@ impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Plan(error) => error.fmt(f),
+            Self::Balancer(error) => error.fmt(f),
+            Self::SettingTwice { name } => write!(f, "setting {name} is there twice: leave a value out"),
+            Self::Setting { name, error } => write!(f, "setting {name}: {error}"),
             Self::Window { reason } => write!(f, "--window: {reason}"),
             Self::TooLarge { reason } => f.write_str(reason),
             Self::OrderOfSlope { slope, order } => {
@@ -89,6 +125,12 @@ impl fmt::Display for Error {
                 softadapt::MAX_COMPONENTS
             ),
             Self::Output { path: Some(path), error } => write!(f, "{}: cannot be written: {error}", path.display()),
+            Self::Temporary { error } => {
+                write!(
+                    f,
+                    "a temporary file cannot be written: {error} (TMPDIR names another place; -o FILE needs none)"
+                )
+            }
             Self::Output { path: None, error } => write!(f, "standard output cannot be written: {error}"),
             Self::Backend(error) => error.fmt(f),
             Self::Wrong { findings } => {
@@ -102,8 +144,10 @@ impl std::error::Error for Error {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             Self::Plan(error) => Some(error),
+            Self::Balancer(error) => Some(error),
+            Self::Setting { error, .. } => Some(error),
             Self::Input(error) => Some(error),
-            Self::Output { error, .. } => Some(error),
+            Self::Output { error, .. } | Self::Temporary { error } => Some(error),
             Self::Backend(error) => Some(error),
             _ => None,
         }
@@ -113,6 +157,12 @@ impl std::error::Error for Error {
 impl From<PlanError> for Error {
     fn from(error: PlanError) -> Self {
         Self::Plan(error)
+    }
+}
+
+impl From<BalancerError> for Error {
+    fn from(error: BalancerError) -> Self {
+        Self::Balancer(error)
     }
 }
 

@@ -12,8 +12,11 @@ mod output;
 mod panics;
 mod progress;
 mod random;
+mod replay;
 mod runs;
+mod stream;
 mod summary;
+mod sweep;
 mod weigh;
 
 use args::{Arguments, Command};
@@ -43,6 +46,8 @@ fn main() -> ExitCode {
 fn run(arguments: &Arguments) -> Result<(), Error> {
     match &arguments.command {
         Command::Weigh(arguments) => weigh::run(arguments),
+        Command::Replay(arguments) => replay::run(arguments),
+        Command::Sweep(arguments) => sweep::run(arguments),
         Command::Devices => devices::run(),
         Command::Check(arguments) => check::run(arguments),
         Command::Bench(arguments) => bench::run(arguments),

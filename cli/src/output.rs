@@ -3,13 +3,13 @@
 mod parquet;
 
 use crate::args::Format;
-use crate::error::Error;
+use crate::error::{Error, Failure};
 use crate::interrupt;
 use crate::runs::Runs;
 use softadapt::Weights;
 use std::fmt::{self, Write as _};
 use std::fs;
-use std::io::{self, BufWriter, Write};
+use std::io::{self, BufWriter, Seek, Write};
 use std::path::{Path, PathBuf};
 
 /// A number that prints in few digits and reads back as itself.
@@ -69,7 +69,6 @@ impl<T: Number> fmt::Display for Shortest<T> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
     Text,
-    #[expect(dead_code, reason = "steps, in the tables that have them")]
     Integer,
     /// 32-bit floats.
     Single,
@@ -81,7 +80,6 @@ pub(crate) enum Kind {
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Cell<'a> {
     Text(&'a str),
-    #[expect(dead_code, reason = "steps, in the tables that have them")]
     Integer(i64),
     Single(f32),
     Double(f64),
@@ -270,33 +268,63 @@ impl Output {
     /// # Errors
     /// Any error of writing; a file of the final name is as it was before.
     pub(crate) fn write(&self, write: impl FnOnce(&mut (dyn Write + Send)) -> io::Result<()>) -> Result<(), Error> {
-        match self {
+        self.write_all(|out| Ok(write(out)?))
+    }
+
+    /// As [`Self::write`], for what is written while it is made. What cannot be renamed, as standard output, waits in a
+    /// nameless temporary file until it is whole: whoever reads it gets everything or nothing.
+    ///
+    /// # Errors
+    /// Any error of writing or making; a file of the final name is as it was before.
+    pub(crate) fn write_from(
+        &self,
+        write: impl FnOnce(&mut (dyn Write + Send)) -> Result<(), Failure>,
+    ) -> Result<(), Error> {
+        if let Self::File { .. } = self {
+            return self.write_all(write);
+        }
+        let fail = |error| Error::Temporary { error };
+        let mut file = tempfile::tempfile().map_err(fail)?;
+        let mut out = BufWriter::with_capacity(BUFFER, &mut file);
+        write(&mut out).and_then(|()| Ok(out.flush()?)).map_err(|failure| match failure {
+            Failure::Write(error) => fail(error),
+            Failure::Other(error) => *error,
+        })?;
+        drop(out);
+        file.rewind().map_err(fail)?;
+        self.write(|out| io::copy(&mut file, out).map(drop))
+    }
+
+    fn write_all(&self, write: impl FnOnce(&mut (dyn Write + Send)) -> Result<(), Failure>) -> Result<(), Error> {
+        let (path, result) = match self {
             Self::Stdout => {
                 // Not locked: Parquet's writer wants to be sent between threads.
                 let mut out = BufWriter::with_capacity(BUFFER, io::stdout());
-                write(&mut out).and_then(|()| out.flush()).map_err(|error| Error::Output { path: None, error })
+                (None, write(&mut out).and_then(|()| Ok(out.flush()?)))
             }
-            Self::Device(path) => fs::OpenOptions::new()
-                .write(true)
-                .open(path)
-                .and_then(|file| {
+            Self::Device(path) => {
+                let file = fs::OpenOptions::new().write(true).open(path);
+                let result = file.map_err(Failure::from).and_then(|file| {
                     let mut out = BufWriter::with_capacity(BUFFER, file);
                     write(&mut out)?;
-                    out.flush()
-                })
-                .map_err(|error| Error::Output { path: Some(path.clone()), error }),
-            Self::File { path, folder } => {
-                replace(path, folder, write).map_err(|error| Error::Output { path: Some(path.clone()), error })
+                    Ok(out.flush()?)
+                });
+                (Some(path), result)
             }
-        }
+            Self::File { path, folder } => (Some(path), replace(path, folder, write)),
+        };
+        result.map_err(|failure| match failure {
+            Failure::Write(error) => Error::Output { path: path.cloned(), error },
+            Failure::Other(error) => *error,
+        })
     }
 }
 
 fn replace(
     path: &Path,
     folder: &Path,
-    write: impl FnOnce(&mut (dyn Write + Send)) -> io::Result<()>,
-) -> io::Result<()> {
+    write: impl FnOnce(&mut (dyn Write + Send)) -> Result<(), Failure>,
+) -> Result<(), Failure> {
     let mut builder = tempfile::Builder::new();
     builder.prefix(".softadapt-");
     #[cfg(unix)]
@@ -318,7 +346,7 @@ fn replace(
     file.as_file().sync_all()?;
     let result = guard.keep(|| file.persist(path).map(drop).map_err(|error| error.error));
     sync_folder(folder);
-    result
+    Ok(result?)
 }
 
 /// A new name is on the disk only after its folder is; where that cannot be had, the file is there all the same.

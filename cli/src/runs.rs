@@ -1,6 +1,8 @@
 //! From rows of a log to a batch: run -> components -> points, whatever the order in which they arrive.
 
+use crate::error::Failure;
 use crate::input::Problem;
+use crate::stream::{Consumer, Step};
 use softadapt::{Shape, ShapeError};
 use std::collections::{BTreeSet, HashMap};
 
@@ -409,6 +411,42 @@ impl Log {
             runs.points.push(steps.len() as u32);
         }
         Ok(runs)
+    }
+
+    /// Passes on all steps that are kept, run after run. Returns how many runs and rows there were.
+    ///
+    /// # Errors
+    /// What the consumer says; or the duplicate that was read first, unless the policy says which value to take.
+    pub(crate) fn each_step(
+        mut self,
+        consumer: &mut impl Consumer,
+    ) -> Result<(usize, u64), Result<Failure, Box<Duplicate>>> {
+        self.settle().map_err(Err)?;
+        let (mut steps, mut losses) = (Vec::new(), Vec::new());
+        for (id, run) in self.runs.iter().enumerate() {
+            collect_steps(&self.series, run, usize::MAX, &mut steps);
+            let series: Vec<&Series> = own_series(&self.series, run).collect();
+            let components: Vec<ComponentId> = series.iter().map(|series| series.component).collect();
+            // Series by series as it is stored, then turned.
+            let mut stored = vec![f64::NAN; series.len() * steps.len()];
+            for (series, stored) in series.iter().zip(stored.chunks_mut(steps.len().max(1))) {
+                fill(series, &steps, stored);
+            }
+            for (at, &step) in steps.iter().enumerate() {
+                losses.clear();
+                losses.extend((0..series.len()).map(|row| stored[row * steps.len() + at]));
+                let taken = consumer.take(&Step {
+                    run: RunId(id as u32),
+                    run_name: self.run_names.name(id as u32),
+                    components: &components,
+                    component_names: &self.component_names,
+                    step,
+                    losses: &losses,
+                });
+                taken.map_err(Ok)?;
+            }
+        }
+        Ok((self.runs.len(), self.rows))
     }
 
     /// Sorts what is not sorted yet.

@@ -8,7 +8,7 @@ use crate::output::{self, Output};
 use crate::runs::{Log, Runs};
 use crate::summary::Summary;
 use softadapt::{Plan, Shape, ShapeError};
-use std::io::{self, Write};
+use std::io;
 use std::time::Instant;
 
 /// Runs the command.
@@ -21,21 +21,18 @@ pub(crate) fn run(arguments: &WeighArguments) -> Result<(), Error> {
     let config = arguments.config.config()?;
     let nothing = Shape::ragged(vec![0], arguments.window).map_err(|error| window_error(&error))?;
     Plan::new(config.clone(), nothing)?;
-    let sources = input::expand(&arguments.input.files)?;
-    if sources.iter().filter(|source| source.is_stdin()).count() > 1 {
-        return Err(Error::StdinTwice);
-    }
+    let sources = input::sources(&arguments.input.files)?;
     let output = Output::new(arguments.output.output.as_deref())?;
     let backend = Backend::open(&arguments.backend)?;
     let opened = Instant::now();
 
     let mut log = Log::new(arguments.window, arguments.input.on_duplicate);
-    say(&input::read(&sources, &arguments.input.options(), !arguments.quiet, &mut log)?);
+    input::read_noted(&sources, &arguments.input.options(), !arguments.quiet, &mut log)?;
     let runs = log.into_runs().map_err(|duplicate| InputError::duplicate(&sources, *duplicate))?;
     let plan = Plan::new(config, shape(&runs)?)?;
     let read = Instant::now();
 
-    let answer = backend.weigh(&plan, runs.losses(), runs.points())?;
+    let answer = backend.weigh(&plan, runs.losses(), runs.points(), None)?;
     let weighed = Instant::now();
 
     output.write(|out| match &answer {
@@ -64,15 +61,8 @@ pub(crate) fn run(arguments: &WeighArguments) -> Result<(), Error> {
     Ok(())
 }
 
-/// What is no error, but should be known. Also of a quiet command: something is missing in its answer.
-fn say(notes: &[String]) {
-    for note in notes {
-        let _ = writeln!(io::stderr().lock(), "softadapt: warning: {note}");
-    }
-}
-
 /// Without data, a shape can only be refused for its window.
-fn window_error(error: &ShapeError) -> Error {
+pub(crate) fn window_error(error: &ShapeError) -> Error {
     Error::Window { reason: error.to_string() }
 }
 

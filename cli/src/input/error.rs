@@ -170,6 +170,22 @@ pub(crate) enum Problem {
         open_quote: bool,
     },
     EmptyName,
+    /// A step before one that came already, where order matters.
+    StepTooLate {
+        run: String,
+        step: i64,
+        after: i64,
+    },
+    /// A component that was not there when its run began, where that matters.
+    ComponentTooLate {
+        run: String,
+        component: String,
+        step: i64,
+    },
+    /// As `Duplicate`, from a sink that does not know the names of sources.
+    Doubled(Box<Duplicate>),
+    /// The sink wants no more, for a reason that it tells itself.
+    Stopped,
     NotANumber {
         text: String,
     },
@@ -259,6 +275,16 @@ impl fmt::Display for Problem {
                 }
                 Ok(())
             }
+            Self::StepTooLate { run, step, after } => write!(
+                f,
+                "step {step} of run {run:?} comes after its step {after}: sort the log by step, or let --sort do it (in memory)"
+            ),
+            Self::ComponentTooLate { run, component, step } => write!(
+                f,
+                "component {component:?} of run {run:?} appears at step {step} only, after weights without it: --sort gives it missing losses before (in memory)"
+            ),
+            Self::Doubled(duplicate) => write!(f, "second value for step {}", duplicate.step),
+            Self::Stopped => f.write_str("reading was stopped"),
             Self::EmptyName => f.write_str("is empty, but has to name something"),
             Self::NotANumber { text } => {
                 write!(f, "{text:?} is not a number (leave the field empty if the value is missing)")

@@ -15,13 +15,18 @@ mod values;
 
 pub(crate) use detect::Format as InputFormat;
 pub(crate) use error::{InputError, Problem};
-pub(crate) use source::{Source, expand};
+pub(crate) use source::Source;
+
+use crate::error::Error;
 
 use crate::progress::Progress;
 use crate::runs::{ComponentId, Sink};
 use detect::{Content, Format};
 use error::Fault;
 use globset::GlobMatcher;
+use source::expand;
+use std::io::{self, Write};
+use std::path::PathBuf;
 
 /// Names of the columns that carry a log. `None`: the usual name.
 #[derive(Clone, Debug, Default)]
@@ -109,7 +114,7 @@ impl LeftOut {
 ///
 /// # Errors
 /// The first thing that is wrong, with its source, place and column.
-pub(crate) fn read(
+fn read(
     sources: &[Source],
     options: &Options,
     show_progress: bool,
@@ -122,7 +127,10 @@ pub(crate) fn read(
         let content =
             Content::open(source, &progress, options.format).map_err(|problem| InputError::new(source, problem))?;
         let mut target = Target { number, options, sink, left_out: &mut left_out };
-        let unfinished = read_one(source, content, &mut target).map_err(|fault| fault.of(source))?;
+        let unfinished = read_one(source, content, &mut target).map_err(|fault| match *fault.problem {
+            Problem::Doubled(duplicate) => InputError::duplicate(sources, *duplicate),
+            problem => Fault { problem: Box::new(problem), ..fault }.of(source),
+        })?;
         notes.extend(
             unfinished.map(|record| {
                 format!("{source}: the last record, {record}, is unfinished; everything before it counts")
@@ -137,6 +145,34 @@ pub(crate) fn read(
         return Err(InputError::new(first, Problem::NothingSelected { names: left_out.names }));
     }
     Ok(notes)
+}
+
+/// As [`read`]; says on standard error what should be known. Also in a quiet command: something is missing in its answer.
+///
+/// # Errors
+/// As [`read`].
+pub(crate) fn read_noted(
+    sources: &[Source],
+    options: &Options,
+    show_progress: bool,
+    sink: &mut dyn Sink,
+) -> Result<(), Error> {
+    for note in read(sources, options, show_progress, sink)? {
+        let _ = writeln!(io::stderr().lock(), "softadapt: warning: {note}");
+    }
+    Ok(())
+}
+
+/// The sources of a command line.
+///
+/// # Errors
+/// As [`expand`], or standard input is there twice.
+pub(crate) fn sources(arguments: &[PathBuf]) -> Result<Vec<Source>, Error> {
+    let sources = expand(arguments)?;
+    if sources.iter().filter(|source| source.is_stdin()).count() > 1 {
+        return Err(Error::StdinTwice);
+    }
+    Ok(sources)
 }
 
 /// Reads one source. Returns the number of a last record that is not whole.
@@ -155,7 +191,7 @@ fn read_one(source: &Source, content: Content<'_>, target: &mut Target<'_>) -> R
             Some((path, _)) => arrow::read_file(|| detect::open(path), target)?,
             None => {
                 let bytes = content.bytes()?;
-                arrow::read_file(|| Ok(std::io::Cursor::new(bytes.clone())), target)?;
+                arrow::read_file(|| Ok(io::Cursor::new(bytes.clone())), target)?;
             }
         },
         Format::Arrow => arrow::read_stream(content.stream(), target)?,

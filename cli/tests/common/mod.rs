@@ -61,9 +61,15 @@ pub(crate) fn run(arguments: &[&str]) -> Output {
 /// Runs the command with `input` on its standard input.
 pub(crate) fn run_with(arguments: &[&str], input: &[u8]) -> Output {
     let mut child = command(arguments).stdin(Stdio::piped()).spawn().unwrap();
-    // A command that refuses its options reads nothing.
-    let _ = child.stdin.take().unwrap().write_all(input);
-    child.wait_with_output().unwrap()
+    let mut stdin = child.stdin.take().unwrap();
+    std::thread::scope(|scope| {
+        // Beside reading: a command that streams would wait for its output to be taken.
+        scope.spawn(move || {
+            // A command that refuses its options reads nothing.
+            let _ = stdin.write_all(input);
+        });
+        child.wait_with_output().unwrap()
+    })
 }
 
 /// Standard output of a run that must have succeeded.
