@@ -39,6 +39,16 @@ pub(crate) enum Command {
     Check(CheckArguments),
     /// Times the GPU, CPU and reference paths on this machine
     Bench(BenchArguments),
+    /// Completions for a shell, to standard output
+    Completions {
+        /// Such as bash: softadapt completions bash > ~/.local/share/bash-completion/completions/softadapt
+        shell: clap_complete::Shell,
+    },
+    /// Man pages, into a folder
+    Man {
+        /// Such as ~/.local/share/man/man1
+        folder: PathBuf,
+    },
 }
 
 const WEIGH_HELP: &str = "\

@@ -4,6 +4,7 @@ mod args;
 mod backend;
 mod bench;
 mod check;
+mod definition;
 mod devices;
 mod error;
 mod input;
@@ -51,5 +52,7 @@ fn run(arguments: &Arguments) -> Result<(), Error> {
         Command::Devices => devices::run(),
         Command::Check(arguments) => check::run(arguments),
         Command::Bench(arguments) => bench::run(arguments),
+        Command::Completions { shell } => definition::completions(*shell),
+        Command::Man { folder } => definition::man(folder),
     }
 }
