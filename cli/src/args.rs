@@ -31,6 +31,8 @@ pub(crate) enum Command {
     Weigh(Box<WeighArguments>),
     /// Weights at every update of every run, as a trainer would have had them
     Replay(Box<ReplayArguments>),
+    /// A picture of losses and weights over steps
+    Plot(Box<PlotArguments>),
     /// Many settings at once, and what they do to the weights
     Sweep(Box<SweepArguments>),
     /// The graphics adapters of this machine and what matters about them
@@ -384,31 +386,9 @@ impl SwitchArguments {
     }
 }
 
-const REPLAY_HELP: &str = "\
-Output: run,step,component,loss,weight,status, a line a component at every update. Updates come in the order in
-which their steps are complete in the log: run after run, or side by side.
-
-Steps of a run have to come in order, and all of its components at its first step; --sort lifts both, in memory.
-Computed on the CPU, as a trainer with `softadapt::cpu::Balancer` would have.
-
-Examples:
-  softadapt replay logs/ -o weights.parquet                every step, from the newest 5 steps
-  softadapt replay logs/ --every 10 --smoothing 0.9        every 10th step, smoothed
-  softadapt replay log.csv --tumbling --every 5 --first 6 --window 6 --initial ones
-                                                           as the training loop of the published packages
-
-Exit status: 0 done, 1 bad data or a failed read or write, 2 options that make no sense.";
-
+/// What a trainer remembers and when it updates its weights.
 #[derive(Debug, Args)]
-#[command(after_help = REPLAY_HELP)]
-pub(crate) struct ReplayArguments {
-    #[command(flatten)]
-    pub(crate) input: InputArguments,
-    /// Sort the log in memory first
-    #[arg(long, help_heading = "Input")]
-    pub(crate) sort: bool,
-    #[command(flatten)]
-    config: ConfigArguments,
+pub(crate) struct UpdateArguments {
     /// How many steps are remembered
     #[arg(long, value_name = "STEPS", default_value_t = 5, help_heading = "Weights")]
     pub(crate) window: usize,
@@ -439,6 +419,35 @@ pub(crate) struct ReplayArguments {
     /// The weights before the first update
     #[arg(long, value_enum, default_value_t = InitialChoice::Neutral, help_heading = "Updates")]
     initial: InitialChoice,
+}
+
+const REPLAY_HELP: &str = "\
+Output: run,step,component,loss,weight,status, a line a component at every update. Updates come in the order in
+which their steps are complete in the log: run after run, or side by side.
+
+Steps of a run have to come in order, and all of its components at its first step; --sort lifts both, in memory.
+Computed on the CPU, as a trainer with `softadapt::cpu::Balancer` would have.
+
+Examples:
+  softadapt replay logs/ -o weights.parquet                every step, from the newest 5 steps
+  softadapt replay logs/ --every 10 --smoothing 0.9        every 10th step, smoothed
+  softadapt replay log.csv --tumbling --every 5 --first 6 --window 6 --initial ones
+                                                           as the training loop of the published packages
+
+Exit status: 0 done, 1 bad data or a failed read or write, 2 options that make no sense.";
+
+#[derive(Debug, Args)]
+#[command(after_help = REPLAY_HELP)]
+pub(crate) struct ReplayArguments {
+    #[command(flatten)]
+    pub(crate) input: InputArguments,
+    /// Sort the log in memory first
+    #[arg(long, help_heading = "Input")]
+    pub(crate) sort: bool,
+    #[command(flatten)]
+    pub(crate) config: ConfigArguments,
+    #[command(flatten)]
+    pub(crate) updates: UpdateArguments,
     #[command(flatten)]
     pub(crate) output: OutputArguments,
     /// A line for every step, not only for updates
@@ -470,13 +479,13 @@ fn schedule(text: &str) -> Result<BetaSchedule, String> {
     }
 }
 
-impl ReplayArguments {
+impl UpdateArguments {
     /// The balancer that the options stand for; not yet validated.
     ///
     /// # Errors
     /// An order for a slope that has none.
-    pub(crate) fn balancer(&self) -> Result<BalancerConfig, Error> {
-        let mut config = BalancerConfig::new(self.config.config()?).with_every(self.every);
+    pub(crate) fn balancer(&self, config: &ConfigArguments) -> Result<BalancerConfig, Error> {
+        let mut config = BalancerConfig::new(config.config()?).with_every(self.every);
         config.first = self.first;
         if self.tumbling {
             config = config.with_window(Window::Tumbling);
@@ -495,6 +504,40 @@ impl ReplayArguments {
         }
         Ok(config)
     }
+}
+
+const PLOT_HELP: &str = "\
+One picture with a row for each run: its losses, and the weights that `softadapt replay` gives for the same options.
+A missing, NaN or infinite loss is a gap. The axis of the losses is logarithmic unless one is 0 or negative.
+Colours are told apart by colour-blind people, too. The ending of the file's name says what is drawn: .svg or .png.
+
+Examples:
+  softadapt plot logs/ --run 'pinn-*-0[1-3]' -o losses.svg
+  softadapt plot log.csv --run baseline --every 10 --smoothing 0.9 -o baseline.png
+
+Exit status: 0 done, 1 bad data or a failed read or write, 2 options that make no sense.";
+
+#[derive(Debug, Args)]
+#[command(after_help = PLOT_HELP)]
+pub(crate) struct PlotArguments {
+    #[command(flatten)]
+    pub(crate) input: InputArguments,
+    /// Sort the log in memory first
+    #[arg(long, help_heading = "Input")]
+    pub(crate) sort: bool,
+    /// Runs to draw, by name or pattern; repeatable [default: the first four]
+    #[arg(long = "run", value_name = "PATTERN", value_parser = pattern, help_heading = "Input")]
+    pub(crate) runs: Vec<GlobMatcher>,
+    #[command(flatten)]
+    pub(crate) config: ConfigArguments,
+    #[command(flatten)]
+    pub(crate) updates: UpdateArguments,
+    /// Where the picture goes, a .svg or .png
+    #[arg(short, long, value_name = "FILE", required = true, help_heading = "Output")]
+    pub(crate) output: PathBuf,
+    /// No progress bar
+    #[arg(short, long)]
+    pub(crate) quiet: bool,
 }
 
 const SWEEP_HELP: &str = "\
@@ -557,6 +600,9 @@ pub(crate) struct SweepArguments {
     /// Where the summary goes besides standard error; its form is that of its name's end
     #[arg(long, value_name = "FILE", help_heading = "Output")]
     pub(crate) summary: Option<PathBuf>,
+    /// Also draw the summary as a heat map, a .svg or .png
+    #[arg(long, value_name = "FILE", help_heading = "Output")]
+    pub(crate) heat_map: Option<PathBuf>,
     /// No summary on standard error and no progress bar
     #[arg(short, long)]
     pub(crate) quiet: bool,

@@ -38,6 +38,14 @@ pub(crate) enum Error {
     TooLarge { reason: String },
     /// The output cannot be written.
     Output { path: Option<PathBuf>, error: io::Error },
+    /// A picture whose name does not say of which kind it is.
+    Picture { path: PathBuf },
+    /// More runs than a picture has room for.
+    ManyRuns { most: usize },
+    /// No run of the names that were asked for.
+    NoRun { some: Vec<String> },
+    /// A picture cannot be drawn.
+    Drawing { reason: String },
     /// The file in which an output waits cannot be written.
     Temporary { error: io::Error },
     /// The path chosen is not there or failed.
@@ -75,6 +83,9 @@ impl Error {
             Self::Plan(_)
             | Self::Balancer(_)
             | Self::SettingTwice { .. }
+            | Self::Picture { .. }
+            | Self::ManyRuns { .. }
+            | Self::NoRun { .. }
             | Self::Window { .. }
             | Self::OrderOfSlope { .. }
             | Self::AdapterOfBackend { .. }
@@ -87,6 +98,7 @@ impl Error {
             | Self::TooLarge { .. }
             | Self::Output { .. }
             | Self::Temporary { .. }
+            | Self::Drawing { .. }
             | Self::Backend(_)
             | Self::Wrong { .. } => 1,
         }
@@ -125,6 +137,18 @@ impl fmt::Display for Error {
                 softadapt::MAX_COMPONENTS
             ),
             Self::Output { path: Some(path), error } => write!(f, "{}: cannot be written: {error}", path.display()),
+            Self::Picture { path } => {
+                write!(f, "{}: a picture is a .svg or a .png: give it a name that ends so", path.display())
+            }
+            Self::ManyRuns { most } => {
+                write!(
+                    f,
+                    "a picture has room for {most} runs, --run chooses more: choose fewer, and draw several pictures"
+                )
+            }
+            Self::NoRun { some } if some.is_empty() => f.write_str("the log has no run to draw"),
+            Self::NoRun { some } => write!(f, "no run is called as --run says: there are {}", some.join(", ")),
+            Self::Drawing { reason } => write!(f, "the picture cannot be drawn: {reason}"),
             Self::Temporary { error } => {
                 write!(
                     f,

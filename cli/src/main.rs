@@ -11,6 +11,7 @@ mod input;
 mod interrupt;
 mod output;
 mod panics;
+mod plot;
 mod progress;
 mod random;
 mod replay;
@@ -48,6 +49,7 @@ fn run(arguments: &Arguments) -> Result<(), Error> {
     match &arguments.command {
         Command::Weigh(arguments) => weigh::run(arguments),
         Command::Replay(arguments) => replay::run(arguments),
+        Command::Plot(arguments) => plot::run(arguments),
         Command::Sweep(arguments) => sweep::run(arguments),
         Command::Devices => devices::run(),
         Command::Check(arguments) => check::run(arguments),

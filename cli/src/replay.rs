@@ -18,10 +18,12 @@ use std::time::Instant;
 /// Options that make no sense, bad data, or a read or write that fails; then nothing is written under the output's name.
 pub(crate) fn run(arguments: &ReplayArguments) -> Result<(), Error> {
     let start = Instant::now();
-    let config = arguments.balancer()?;
+    let config = arguments.updates.balancer(&arguments.config)?;
     // What can be refused is refused before the first byte is read.
-    let plan = BalancerPlan::new(config.clone(), Shape::new(1, 1, arguments.window).map_err(|e| window_error(&e))?)?;
+    let plan =
+        BalancerPlan::new(config.clone(), Shape::new(1, 1, arguments.updates.window).map_err(|e| window_error(&e))?)?;
     let warnings = plan.warnings();
+    let trainers = Trainers::new(config, arguments.updates.window)?;
     let sources = input::sources(&arguments.input.files)?;
     let output = Output::new(arguments.output.output.as_deref())?;
     let mut told = (0, 0, Counts::default());
@@ -36,14 +38,10 @@ pub(crate) fn run(arguments: &ReplayArguments) -> Result<(), Error> {
         ];
         let columns = columns.map(|(name, kind)| (name.to_owned(), kind)).into();
         let replay = Replay {
-            window: arguments.window,
+            trainers,
             all_steps: arguments.all_steps,
-            plans: BTreeMap::new(),
-            balancers: Vec::new(),
             table: Table::new(out, arguments.output.format(), columns)?,
-            losses: Vec::new(),
             counts: Counts::default(),
-            config,
         };
         let (replay, runs, rows) = stream::run(&arguments.input, &sources, arguments.sort, !arguments.quiet, replay)?;
         told = (runs, rows, replay.counts);
@@ -84,22 +82,26 @@ struct Counts {
     flagged: u64,
 }
 
-/// Pushes each step to the balancer of its run.
-struct Replay<'w> {
+/// A balancer for every run.
+pub(crate) struct Trainers {
     config: BalancerConfig,
     window: usize,
-    all_steps: bool,
     /// By number of components.
     plans: BTreeMap<usize, BalancerPlan>,
     /// By run, with the number of pushes.
     balancers: Vec<Option<(cpu::Balancer, u64)>>,
-    table: Table<'w>,
-    /// One step's.
+    /// One step's losses.
     losses: Vec<f32>,
-    counts: Counts,
 }
 
-impl Replay<'_> {
+impl Trainers {
+    /// # Errors
+    /// A configuration that makes no sense, as far as that can be told before there are components.
+    pub(crate) fn new(config: BalancerConfig, window: usize) -> Result<Self, Error> {
+        BalancerPlan::new(config.clone(), Shape::new(1, 1, window).map_err(|error| window_error(&error))?)?;
+        Ok(Self { config, window, plans: BTreeMap::new(), balancers: Vec::new(), losses: Vec::new() })
+    }
+
     fn plan(&mut self, step: &Step<'_>) -> Result<&BalancerPlan, Error> {
         let components = step.components.len();
         if !self.plans.contains_key(&components) {
@@ -114,15 +116,12 @@ impl Replay<'_> {
         Ok(&self.plans[&components])
     }
 
-    /// Whether the push of this number, from 1, brings an update.
-    fn is_update(&self, push: u64) -> bool {
-        push.checked_sub(u64::from(self.config.first_update()))
-            .is_some_and(|later| later.is_multiple_of(u64::from(self.config.every)))
-    }
-}
-
-impl Consumer for Replay<'_> {
-    fn take(&mut self, step: &Step<'_>) -> Result<(), Failure> {
+    /// Pushes a step to the balancer of its run. Returns that, the losses as it was given them, and whether there was an
+    /// update.
+    ///
+    /// # Errors
+    /// More components than the library takes.
+    pub(crate) fn push(&mut self, step: &Step<'_>) -> Result<(&cpu::Balancer, &[f32], bool), Error> {
         let run = step.run.0 as usize;
         if self.balancers.len() <= run {
             self.balancers.resize_with(run + 1, || None);
@@ -133,16 +132,31 @@ impl Consumer for Replay<'_> {
         }
         self.losses.clear();
         self.losses.extend(step.losses.iter().map(|&loss| loss as f32));
-        let Some((balancer, pushes)) = &mut self.balancers[run] else { return Ok(()) };
+        let (first, every) = (u64::from(self.config.first_update()), u64::from(self.config.every));
+        let (balancer, pushes) =
+            self.balancers[run].as_mut().ok_or_else(|| Error::TooLarge { reason: "a run got lost".to_owned() })?;
         balancer.push(&self.losses).map_err(|error| Error::Backend(error.into()))?;
         *pushes += 1;
-        let pushes = *pushes;
+        let update = pushes.checked_sub(first).is_some_and(|later| later.is_multiple_of(every));
+        Ok((balancer, &self.losses, update))
+    }
+}
+
+/// Writes what the trainers have.
+struct Replay<'w> {
+    trainers: Trainers,
+    all_steps: bool,
+    table: Table<'w>,
+    counts: Counts,
+}
+
+impl Consumer for Replay<'_> {
+    fn take(&mut self, step: &Step<'_>) -> Result<(), Failure> {
+        let (balancer, losses, update) = self.trainers.push(step)?;
         self.counts.steps += 1;
-        let update = self.is_update(pushes);
         if !update && !self.all_steps {
             return Ok(());
         }
-        let Some((balancer, _)) = &self.balancers[run] else { return Ok(()) };
         let status = balancer.status()[0];
         if update {
             self.counts.updates += 1;
@@ -159,7 +173,7 @@ impl Consumer for Replay<'_> {
             words = status.to_string();
             &words
         };
-        for ((id, &loss), &weight) in step.components.iter().zip(&self.losses).zip(balancer.weights()) {
+        for ((id, &loss), &weight) in step.components.iter().zip(losses).zip(balancer.weights()) {
             self.table.row(&[
                 Cell::Text(step.run_name),
                 Cell::Integer(step.step),

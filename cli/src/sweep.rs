@@ -3,6 +3,7 @@
 //! Settings that differ in beta only are groups of one batch; variants, slopes, orders and windows are batches of their own
 //! over the same steps. Steps stream through in chunks.
 
+mod heat_map;
 mod summary;
 
 use crate::args::SweepArguments;
@@ -10,6 +11,7 @@ use crate::backend::{Answer, Backend};
 use crate::error::{Error, Failure};
 use crate::input;
 use crate::output::{Cell, Kind, Output, Table};
+use crate::plot::Picture;
 use crate::runs::ComponentId;
 use crate::stream::{self, Consumer, Step};
 use crate::weigh::window_error;
@@ -60,6 +62,7 @@ pub(crate) fn run(arguments: &SweepArguments) -> Result<(), Error> {
     let sources = input::sources(&arguments.input.files)?;
     let output = Output::new(arguments.output.output.as_deref())?;
     let summary = arguments.summary.as_deref().map(|path| Output::new(Some(path))).transpose()?;
+    let heat_map = arguments.heat_map.as_deref().map(Picture::new).transpose()?;
     let backend = Backend::open(&arguments.backend)?;
     let mut told = None;
     output.write_from(|out| {
@@ -96,6 +99,10 @@ pub(crate) fn run(arguments: &SweepArguments) -> Result<(), Error> {
     let lines: Vec<(&Setting, &Tally)> = families.iter().flat_map(|family| &family.settings).zip(&tallies).collect();
     if let Some(output) = summary {
         output.write(|out| summary::write(out, arguments.summary_format(), &lines))?;
+    }
+    if let Some(picture) = heat_map {
+        let settings = families.iter().map(|family| family.settings.len());
+        heat_map::draw(&picture, &lines, &settings.collect::<Vec<_>>())?;
     }
     if !arguments.quiet {
         let mut err = io::stderr().lock();

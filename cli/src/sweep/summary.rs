@@ -59,17 +59,17 @@ impl Tally {
     }
 
     /// Mean entropy of the weights as a share of the largest possible: 1 is uniform, 0 all weight on one component.
-    fn mean_entropy(&self) -> f64 {
+    pub(super) fn mean_entropy(&self) -> f64 {
         Self::share(self.entropy, self.judged)
     }
 
     /// Share of the steps at which one component takes more than 90 %.
-    fn ruled_share(&self) -> f64 {
+    pub(super) fn ruled_share(&self) -> f64 {
         Self::share(self.ruled as f64, self.judged)
     }
 
     /// Share of the steps at which the ranking is another one than at the step before.
-    fn turnover(&self) -> f64 {
+    pub(super) fn turnover(&self) -> f64 {
         Self::share(self.turned as f64, self.pairs)
     }
 }
