@@ -1,11 +1,16 @@
 //! The options, and the library's configuration that they stand for.
 
 use crate::error::Error;
-use crate::input::ColumnNames;
+use crate::input::{self, ColumnNames, InputFormat, Selection};
 use crate::runs::OnDuplicate;
+use crate::sweep::{Family, Setting};
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use softadapt::{Config, LossWeighting, Normalize, OnNegativeMean, OnNonFinite, Scale, Score, Slope};
-use std::path::PathBuf;
+use globset::GlobMatcher;
+use softadapt::{
+    BalancerConfig, BetaSchedule, Config, InitialWeights, LossWeighting, Normalize, OnNegativeMean, OnNonFinite, Scale,
+    Score, Slope, Smoothing, Window,
+};
+use std::path::{Path, PathBuf};
 
 /// The whole command line.
 #[derive(Debug, Parser)]
@@ -22,34 +27,55 @@ pub(crate) struct Arguments {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Weights for every run of loss logs (CSV)
+    /// Weights for every run of loss logs
     Weigh(Box<WeighArguments>),
+    /// Weights at every update of every run, as a trainer would have had them
+    Replay(Box<ReplayArguments>),
+    /// A picture of losses and weights over steps
+    Plot(Box<PlotArguments>),
+    /// Many settings at once, and what they do to the weights
+    Sweep(Box<SweepArguments>),
     /// The graphics adapters of this machine and what matters about them
     Devices,
     /// Compares the GPU, CPU and reference paths on this machine
     Check(CheckArguments),
     /// Times the GPU, CPU and reference paths on this machine
     Bench(BenchArguments),
+    /// Completions for a shell, to standard output
+    Completions {
+        /// Such as bash: softadapt completions bash > ~/.local/share/bash-completion/completions/softadapt
+        shell: clap_complete::Shell,
+    },
+    /// Man pages, into a folder
+    Man {
+        /// Such as ~/.local/share/man/man1
+        folder: PathBuf,
+    },
 }
 
 const WEIGH_HELP: &str = "\
-Input, told apart by the header:
+Input, told apart by its first bytes (gzip and zstd are unpacked), in tables by the header:
   long form   run,step,component,value         other columns are ignored
   wide form   run,step,<component>,...         an empty column is no component of that run
-Steps may come unsorted. An empty field, nan or inf is a loss that is missing; so is a component
+  CSV, JSON Lines, Parquet, Arrow IPC, and TensorBoard event files: a folder is a run, its scalars are components.
+Steps may come unsorted. An empty field, null, nan or inf is a loss that is missing; so is a component
 without a row at a step that its run has.
 
 Output: run,component,weight,slope,mean_loss,status, one line a component in input order. The status
 is `ok` or flags joined by `|`: not-ready, non-finite, zero-slope-sum, zero-mean-loss, negative-mean-loss.
+
+Examples:
+  softadapt weigh logs/*.csv --variant loss-weighted --beta 0.1 -o weights.csv
+  softadapt weigh runs/ --strip-prefix loss/ --window 10 --slope least-squares    a folder of TensorBoard runs
+  zcat log.jsonl.gz | softadapt weigh - --format json
 
 Exit status: 0 done, 1 bad data or a failed read or write, 2 options that make no sense.";
 
 #[derive(Debug, Args)]
 #[command(after_help = WEIGH_HELP)]
 pub(crate) struct WeighArguments {
-    /// Logs that make up one set of runs; `-` is standard input
-    #[arg(required = true, value_name = "FILE")]
-    pub(crate) files: Vec<PathBuf>,
+    #[command(flatten)]
+    pub(crate) input: InputArguments,
     #[command(flatten)]
     pub(crate) config: ConfigArguments,
     /// How many of each run's newest steps count
@@ -57,31 +83,69 @@ pub(crate) struct WeighArguments {
     pub(crate) window: usize,
     #[command(flatten)]
     pub(crate) backend: BackendArguments,
-    /// Form of the output
-    #[arg(long, value_enum, default_value_t = Format::Csv)]
-    pub(crate) format: Format,
-    /// Where the output goes, instead of standard output; replaced only once everything is written
-    #[arg(short, long, value_name = "FILE")]
-    pub(crate) output: Option<PathBuf>,
-    /// If a component of a run has two values for one step
-    #[arg(long, value_enum, default_value_t = OnDuplicate::Error)]
-    pub(crate) on_duplicate: OnDuplicate,
     #[command(flatten)]
-    pub(crate) columns: ColumnArguments,
+    pub(crate) output: OutputArguments,
     /// No summary and no progress bar
     #[arg(short, long)]
     pub(crate) quiet: bool,
+}
+
+/// Where an answer goes and how it is written.
+#[derive(Debug, Args)]
+pub(crate) struct OutputArguments {
+    /// Form of the output [default: by the end of its name, else csv]
+    #[arg(long, value_enum, help_heading = "Output")]
+    format: Option<Format>,
+    /// Where the output goes, instead of standard output; replaced only once everything is written
+    #[arg(short, long, value_name = "FILE", help_heading = "Output")]
+    pub(crate) output: Option<PathBuf>,
+}
+
+impl OutputArguments {
+    /// The form that was asked for, or that the name of the file asks for.
+    pub(crate) fn format(&self) -> Format {
+        self.format.unwrap_or_else(|| Format::of(self.output.as_deref()))
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Format {
     Csv,
     /// JSON Lines; numbers that are not finite are null
+    #[value(alias = "jsonl")]
     Json,
+    Parquet,
 }
 
+impl Format {
+    /// What the name of a file asks for.
+    fn of(path: Option<&Path>) -> Self {
+        match path.and_then(|path| path.extension()?.to_str()) {
+            Some("parquet") => Self::Parquet,
+            Some("json" | "jsonl" | "ndjson") => Self::Json,
+            _ => Self::Csv,
+        }
+    }
+}
+
+/// Where runs come from and how they are to be understood.
 #[derive(Debug, Args)]
-pub(crate) struct ColumnArguments {
+pub(crate) struct InputArguments {
+    /// Logs that make up one set of runs: files, folders, patterns such as 'logs/**/*.csv'; `-` is standard input
+    #[arg(required = true, value_name = "FILE")]
+    pub(crate) files: Vec<PathBuf>,
+    /// Only components (columns, tags) whose names match this pattern; repeatable
+    #[arg(long, value_name = "PATTERN", value_parser = pattern, help_heading = "Input")]
+    select: Vec<GlobMatcher>,
+    /// Only components (columns, tags) whose names start like this, which is taken off
+    #[arg(long, value_name = "PREFIX", help_heading = "Input")]
+    strip_prefix: Option<String>,
+    /// If a component of a run has two values for one step
+    #[arg(long, value_enum, default_value_t = OnDuplicate::Error, help_heading = "Input")]
+    pub(crate) on_duplicate: OnDuplicate,
+    /// Form of the input, which is otherwise known by its first bytes
+    #[arg(long, value_enum, help_heading = "Input")]
+    input_format: Option<InputFormat>,
     /// Column that names the run [default: run]
     #[arg(long, value_name = "NAME", help_heading = "Columns")]
     run_column: Option<String>,
@@ -96,13 +160,23 @@ pub(crate) struct ColumnArguments {
     value_column: Option<String>,
 }
 
-impl ColumnArguments {
-    pub(crate) fn names(&self) -> ColumnNames {
-        ColumnNames {
-            run: self.run_column.clone(),
-            step: self.step_column.clone(),
-            component: self.component_column.clone(),
-            value: self.value_column.clone(),
+/// A pattern of names.
+fn pattern(text: &str) -> Result<GlobMatcher, String> {
+    globset::Glob::new(text).map(|glob| glob.compile_matcher()).map_err(|error| error.kind().to_string())
+}
+
+impl InputArguments {
+    /// What readers need to know.
+    pub(crate) fn options(&self) -> input::Options {
+        input::Options {
+            columns: ColumnNames {
+                run: self.run_column.clone(),
+                step: self.step_column.clone(),
+                component: self.component_column.clone(),
+                value: self.value_column.clone(),
+            },
+            selection: Selection { patterns: self.select.clone(), prefix: self.strip_prefix.clone() },
+            format: self.input_format,
         }
     }
 }
@@ -145,6 +219,17 @@ pub(crate) enum SlopeChoice {
     LeastSquares,
     /// Newest loss minus the one before
     Last,
+}
+
+impl SlopeChoice {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Forward => "forward",
+            Self::Backward => "backward",
+            Self::LeastSquares => "least-squares",
+            Self::Last => "last",
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -192,6 +277,7 @@ pub(crate) enum ScaleChoice {
     Components,
 }
 
+/// One setting.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Weights")]
 pub(crate) struct ConfigArguments {
@@ -207,6 +293,29 @@ pub(crate) struct ConfigArguments {
     /// How the rate of change is estimated [default: forward]
     #[arg(long, value_enum)]
     slope: Option<SlopeChoice>,
+    #[command(flatten)]
+    switches: SwitchArguments,
+}
+
+impl ConfigArguments {
+    /// The configuration that the options stand for; not yet validated.
+    ///
+    /// # Errors
+    /// An order for a slope that has none.
+    pub(crate) fn config(&self) -> Result<Config, Error> {
+        let slope = self.slope.unwrap_or(SlopeChoice::Forward);
+        let config = self.switches.config(self.variant, slope, self.order)?;
+        Ok(match self.beta {
+            Some(beta) => config.with_beta(beta),
+            None => config,
+        })
+    }
+}
+
+/// What settings of a sweep have in common.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Weights")]
+struct SwitchArguments {
     /// What slopes are divided by [default: the variant's]
     #[arg(long, value_enum)]
     normalize: Option<NormalizeChoice>,
@@ -230,23 +339,18 @@ pub(crate) struct ConfigArguments {
     scale: ScaleChoice,
 }
 
-impl ConfigArguments {
-    /// The configuration that the options stand for; not yet validated.
-    ///
-    /// # Errors
-    /// An order for a slope that has none.
-    pub(crate) fn config(&self) -> Result<Config, Error> {
-        let mut config = self.variant.config();
-        let order = self.order;
-        let without_order = |slope: Slope, name| match order {
-            Some(order) => Err(Error::OrderOfSlope { slope: name, order }),
-            None => Ok(slope),
+impl SwitchArguments {
+    fn config(&self, variant: Variant, slope: SlopeChoice, order: Option<u32>) -> Result<Config, Error> {
+        let mut config = variant.config();
+        let without_order = |kind: Slope| match order {
+            Some(order) => Err(Error::OrderOfSlope { slope: slope.name(), order }),
+            None => Ok(kind),
         };
-        config.score = Score::Slope(match self.slope.unwrap_or(SlopeChoice::Forward) {
+        config.score = Score::Slope(match slope {
             SlopeChoice::Forward => Slope::Forward { order },
             SlopeChoice::Backward => Slope::Backward { order },
-            SlopeChoice::LeastSquares => without_order(Slope::LeastSquares, "least-squares")?,
-            SlopeChoice::Last => without_order(Slope::Last, "last")?,
+            SlopeChoice::LeastSquares => without_order(Slope::LeastSquares)?,
+            SlopeChoice::Last => without_order(Slope::Last)?,
         });
         if let Some(normalize) = self.normalize {
             config.normalize = match normalize {
@@ -263,7 +367,6 @@ impl ConfigArguments {
                 LossWeightingChoice::SlopePoints => LossWeighting::SlopePoints,
             };
         }
-        config.beta = self.beta.unwrap_or(config.beta);
         config.epsilon = self.epsilon.unwrap_or(config.epsilon);
         config.floor = self.floor.unwrap_or(config.floor);
         config.scale = match self.scale {
@@ -280,6 +383,274 @@ impl ConfigArguments {
             OnNegativeChoice::AsIs => OnNegativeMean::AsIs,
         };
         Ok(config)
+    }
+}
+
+/// What a trainer remembers and when it updates its weights.
+#[derive(Debug, Args)]
+pub(crate) struct UpdateArguments {
+    /// How many steps are remembered
+    #[arg(long, value_name = "STEPS", default_value_t = 5, help_heading = "Weights")]
+    pub(crate) window: usize,
+    /// Steps from one update to the next
+    #[arg(long, value_name = "STEPS", default_value_t = 1, help_heading = "Updates")]
+    every: u32,
+    /// Steps up to the first update [default: as --every]
+    #[arg(long, value_name = "STEPS", help_heading = "Updates")]
+    first: Option<u32>,
+    /// Forget the steps before an update
+    #[arg(long, help_heading = "Updates")]
+    tumbling: bool,
+    /// Share of the old weights that stays at an update, 0 to below 1
+    #[arg(
+        long,
+        allow_negative_numbers = true,
+        value_name = "KEEP",
+        conflicts_with = "cycle_mean",
+        help_heading = "Updates"
+    )]
+    smoothing: Option<f64>,
+    /// Weights are computed at every step, and an update is their mean
+    #[arg(long, help_heading = "Updates")]
+    cycle_mean: bool,
+    /// Factor on beta over the steps of a run: `linear` or `cosine`, and from, to, steps, such as linear,0,1,50
+    #[arg(long, value_name = "SHAPE,FROM,TO,STEPS", value_parser = schedule, help_heading = "Updates")]
+    beta_schedule: Option<BetaSchedule>,
+    /// The weights before the first update
+    #[arg(long, value_enum, default_value_t = InitialChoice::Neutral, help_heading = "Updates")]
+    initial: InitialChoice,
+}
+
+const REPLAY_HELP: &str = "\
+Output: run,step,component,loss,weight,status, a line a component at every update. Updates come in the order in
+which their steps are complete in the log: run after run, or side by side.
+
+Steps of a run have to come in order, and all of its components at its first step; --sort lifts both, in memory.
+Computed on the CPU, as a trainer with `softadapt::cpu::Balancer` would have.
+
+Examples:
+  softadapt replay logs/ -o weights.parquet                every step, from the newest 5 steps
+  softadapt replay logs/ --every 10 --smoothing 0.9        every 10th step, smoothed
+  softadapt replay log.csv --tumbling --every 5 --first 6 --window 6 --initial ones
+                                                           as the training loop of the published packages
+
+Exit status: 0 done, 1 bad data or a failed read or write, 2 options that make no sense.";
+
+#[derive(Debug, Args)]
+#[command(after_help = REPLAY_HELP)]
+pub(crate) struct ReplayArguments {
+    #[command(flatten)]
+    pub(crate) input: InputArguments,
+    /// Sort the log in memory first
+    #[arg(long, help_heading = "Input")]
+    pub(crate) sort: bool,
+    #[command(flatten)]
+    pub(crate) config: ConfigArguments,
+    #[command(flatten)]
+    pub(crate) updates: UpdateArguments,
+    #[command(flatten)]
+    pub(crate) output: OutputArguments,
+    /// A line for every step, not only for updates
+    #[arg(long, help_heading = "Output")]
+    pub(crate) all_steps: bool,
+    /// No summary and no progress bar
+    #[arg(short, long)]
+    pub(crate) quiet: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum InitialChoice {
+    /// Equal ones
+    Neutral,
+    /// 1 for every component
+    Ones,
+}
+
+/// A schedule of beta.
+fn schedule(text: &str) -> Result<BetaSchedule, String> {
+    let wrong = || "expected a shape, two factors and a number of steps, such as linear,0,1,50".to_owned();
+    let [shape, from, to, over] = text.split(',').collect::<Vec<_>>()[..] else { return Err(wrong()) };
+    let number = |text: &str| text.trim().parse().map_err(|_| wrong());
+    let (from, to, over) = (number(from)?, number(to)?, over.trim().parse().map_err(|_| wrong())?);
+    match shape.trim() {
+        "linear" => Ok(BetaSchedule::Linear { from, to, over }),
+        "cosine" => Ok(BetaSchedule::Cosine { from, to, over }),
+        _ => Err(wrong()),
+    }
+}
+
+impl UpdateArguments {
+    /// The balancer that the options stand for; not yet validated.
+    ///
+    /// # Errors
+    /// An order for a slope that has none.
+    pub(crate) fn balancer(&self, config: &ConfigArguments) -> Result<BalancerConfig, Error> {
+        let mut config = BalancerConfig::new(config.config()?).with_every(self.every);
+        config.first = self.first;
+        if self.tumbling {
+            config = config.with_window(Window::Tumbling);
+        }
+        if let Some(keep) = self.smoothing {
+            config = config.with_smoothing(Smoothing::Exponential { keep });
+        }
+        if self.cycle_mean {
+            config = config.with_smoothing(Smoothing::CycleMean);
+        }
+        if let Some(schedule) = self.beta_schedule {
+            config = config.with_beta_schedule(schedule);
+        }
+        if self.initial == InitialChoice::Ones {
+            config = config.with_initial(InitialWeights::Ones);
+        }
+        Ok(config)
+    }
+}
+
+const PLOT_HELP: &str = "\
+One picture with a row for each run: its losses, and the weights that `softadapt replay` gives for the same options.
+A missing, NaN or infinite loss is a gap. The axis of the losses is logarithmic unless one is 0 or negative.
+Colours are told apart by colour-blind people, too. The ending of the file's name says what is drawn: .svg or .png.
+
+Examples:
+  softadapt plot logs/ --run 'pinn-*-0[1-3]' -o losses.svg
+  softadapt plot log.csv --run baseline --every 10 --smoothing 0.9 -o baseline.png
+
+Exit status: 0 done, 1 bad data or a failed read or write, 2 options that make no sense.";
+
+#[derive(Debug, Args)]
+#[command(after_help = PLOT_HELP)]
+pub(crate) struct PlotArguments {
+    #[command(flatten)]
+    pub(crate) input: InputArguments,
+    /// Sort the log in memory first
+    #[arg(long, help_heading = "Input")]
+    pub(crate) sort: bool,
+    /// Runs to draw, by name or pattern; repeatable [default: the first four]
+    #[arg(long = "run", value_name = "PATTERN", value_parser = pattern, help_heading = "Input")]
+    pub(crate) runs: Vec<GlobMatcher>,
+    #[command(flatten)]
+    pub(crate) config: ConfigArguments,
+    #[command(flatten)]
+    pub(crate) updates: UpdateArguments,
+    /// Where the picture goes, a .svg or .png
+    #[arg(short, long, value_name = "FILE", required = true, help_heading = "Output")]
+    pub(crate) output: PathBuf,
+    /// No progress bar
+    #[arg(short, long)]
+    pub(crate) quiet: bool,
+}
+
+const SWEEP_HELP: &str = "\
+Every combination of the values is a setting, and weighs every step of every run. Output: run,component and a column
+for each setting, the weights after the last step of each run; with --every-step after every step.
+
+Summary, for each setting:
+  windows, not ready   steps that were weighed; those with too few steps before them, which the rest leaves out
+  flagged              windows whose status is not ok
+  entropy              of the weights, as a share of the largest possible: 1 is uniform, 0 one component alone
+  over 90 %            share of the steps at which one component takes more than that
+  turnover             share of the steps at which two components have changed places since the step before
+
+Steps of a run have to come in order, and all of its components at its first step; --sort lifts both, in memory.
+
+Examples:
+  softadapt sweep logs/ --beta 0.01,0.1,1 --order 1,2,4
+  softadapt sweep logs/ --variant original,loss-weighted --window 5,10 --slope backward --summary settings.csv -o /dev/null
+
+Exit status: 0 done, 1 bad data or a failed read or write, 2 options that make no sense.";
+
+#[derive(Debug, Args)]
+#[command(after_help = SWEEP_HELP)]
+pub(crate) struct SweepArguments {
+    #[command(flatten)]
+    pub(crate) input: InputArguments,
+    /// Sort the log in memory first
+    #[arg(long, help_heading = "Input")]
+    pub(crate) sort: bool,
+    /// Published variants
+    #[arg(long = "variant", value_enum, value_delimiter = ',', default_values_t = [Variant::Original], help_heading = "Settings")]
+    variants: Vec<Variant>,
+    /// Sensitivities [default: 0.1]
+    #[arg(
+        long = "beta",
+        allow_hyphen_values = true,
+        value_delimiter = ',',
+        value_name = "B,..",
+        help_heading = "Settings"
+    )]
+    betas: Vec<f64>,
+    /// Accuracy orders of forward and backward slopes [default: window - 1]
+    #[arg(long = "order", value_delimiter = ',', value_name = "P,..", help_heading = "Settings")]
+    orders: Vec<u32>,
+    /// How many of the newest steps count
+    #[arg(long = "window", value_delimiter = ',', value_name = "STEPS,..", default_values_t = [5], help_heading = "Settings")]
+    windows: Vec<usize>,
+    /// How the rate of change is estimated
+    #[arg(long = "slope", value_enum, value_delimiter = ',', default_values_t = [SlopeChoice::Forward], help_heading = "Settings")]
+    slopes: Vec<SlopeChoice>,
+    #[command(flatten)]
+    switches: SwitchArguments,
+    #[command(flatten)]
+    pub(crate) backend: BackendArguments,
+    #[command(flatten)]
+    pub(crate) output: OutputArguments,
+    /// A line for every step, not only for the last of each run
+    #[arg(long, help_heading = "Output")]
+    pub(crate) every_step: bool,
+    /// Where the summary goes besides standard error; its form is that of its name's end
+    #[arg(long, value_name = "FILE", help_heading = "Output")]
+    pub(crate) summary: Option<PathBuf>,
+    /// Also draw the summary as a heat map, a .svg or .png
+    #[arg(long, value_name = "FILE", help_heading = "Output")]
+    pub(crate) heat_map: Option<PathBuf>,
+    /// No summary on standard error and no progress bar
+    #[arg(short, long)]
+    pub(crate) quiet: bool,
+}
+
+impl SweepArguments {
+    /// Form of the summary's file.
+    pub(crate) fn summary_format(&self) -> Format {
+        Format::of(self.summary.as_deref())
+    }
+
+    /// All settings, those together that differ in beta only.
+    ///
+    /// # Errors
+    /// An order for a slope that has none, or a value that is there twice.
+    pub(crate) fn families(&self) -> Result<Vec<Family>, Error> {
+        let mut families: Vec<Family> = Vec::new();
+        let orders: Vec<Option<u32>> =
+            if self.orders.is_empty() { vec![None] } else { self.orders.iter().copied().map(Some).collect() };
+        for &variant in &self.variants {
+            for &slope in &self.slopes {
+                for &order in &orders {
+                    for &window in &self.windows {
+                        let config = self.switches.config(variant, slope, order)?;
+                        let used = match slope {
+                            SlopeChoice::Forward | SlopeChoice::Backward => {
+                                order.unwrap_or_else(|| u32::try_from(window.saturating_sub(1)).unwrap_or(u32::MAX))
+                            }
+                            SlopeChoice::LeastSquares | SlopeChoice::Last => 0,
+                        };
+                        let betas = if self.betas.is_empty() { vec![config.beta] } else { self.betas.clone() };
+                        let settings = betas.into_iter().map(|beta| {
+                            let (variant, slope) = (variant.name(), slope.name());
+                            let of_slope = if used == 0 { String::new() } else { format!(" order={used}") };
+                            let name = format!("{variant} {slope}{of_slope} window={window} beta={beta}");
+                            Setting { name, variant, slope, order: used, window, beta }
+                        });
+                        families.push(Family { config, window, settings: settings.collect() });
+                    }
+                }
+            }
+        }
+        let mut names: Vec<&str> = families.iter().flat_map(|family| &family.settings).map(|s| &*s.name).collect();
+        names.sort_unstable();
+        match names.windows(2).find(|pair| pair[0] == pair[1]) {
+            Some(pair) => Err(Error::SettingTwice { name: pair[0].to_owned() }),
+            None => Ok(families),
+        }
     }
 }
 

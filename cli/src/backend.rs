@@ -264,19 +264,27 @@ impl Backend {
         Self::Single { path: Single::Cpu, no_gpu: Some("built without GPU support".to_owned()) }
     }
 
-    /// Weights, slopes, means and status of a batch without betas and previous weights.
+    /// Weights, slopes, means and status of a batch without previous weights; `betas`: one a group, instead of the
+    /// configuration's.
     ///
     /// # Errors
     /// What the path says.
-    pub(crate) fn weigh(&self, plan: &Plan, losses: &[f64], points: &[u32]) -> Result<Answer, BackendError> {
+    pub(crate) fn weigh(
+        &self,
+        plan: &Plan,
+        losses: &[f64],
+        points: &[u32],
+        betas: Option<&[f64]>,
+    ) -> Result<Answer, BackendError> {
         match self {
             Self::Reference => {
-                let batch = Batch { points: Some(points), ..Batch::new(losses) };
+                let batch = Batch { points: Some(points), betas, ..Batch::new(losses) };
                 Ok(Answer::Double(reference::weigh(plan, &batch)?))
             }
             Self::Single { path, .. } => {
                 let losses: Vec<f32> = losses.iter().map(|&x| x as f32).collect();
-                let batch = Batch { points: Some(points), ..Batch::new(&losses) };
+                let betas: Option<Vec<f32>> = betas.map(|betas| betas.iter().map(|&beta| beta as f32).collect());
+                let batch = Batch { points: Some(points), betas: betas.as_deref(), ..Batch::new(&losses) };
                 Ok(Answer::Single(path.weigh(plan, &batch)?))
             }
         }

@@ -2,7 +2,7 @@
 
 use crate::backend::BackendError;
 use crate::input::InputError;
-use softadapt::PlanError;
+use softadapt::{BalancerError, PlanError};
 use std::fmt;
 use std::io;
 use std::path::PathBuf;
@@ -12,6 +12,12 @@ use std::path::PathBuf;
 pub(crate) enum Error {
     /// Options that contradict each other or the data.
     Plan(PlanError),
+    /// A cadence or smoothing that makes no sense.
+    Balancer(BalancerError),
+    /// A setting of a sweep that makes no sense.
+    Setting { name: String, error: Box<Error> },
+    /// Two settings of a sweep that are the same.
+    SettingTwice { name: String },
     /// A window outside the range that the library takes.
     Window { reason: String },
     /// An accuracy order for a slope that has none.
@@ -32,17 +38,54 @@ pub(crate) enum Error {
     TooLarge { reason: String },
     /// The output cannot be written.
     Output { path: Option<PathBuf>, error: io::Error },
+    /// A picture whose name does not say of which kind it is.
+    Picture { path: PathBuf },
+    /// More runs than a picture has room for.
+    ManyRuns { most: usize },
+    /// No run of the names that were asked for.
+    NoRun { some: Vec<String> },
+    /// A picture cannot be drawn.
+    Drawing { reason: String },
+    /// The file in which an output waits cannot be written.
+    Temporary { error: io::Error },
     /// The path chosen is not there or failed.
     Backend(BackendError),
     /// `check` or `bench` found an answer that is wrong.
     Wrong { findings: usize },
 }
 
+/// Why an output is not finished.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    /// Writing it failed.
+    Write(io::Error),
+    /// What it is made from failed.
+    Other(Box<Error>),
+}
+
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Self {
+        Self::Write(error)
+    }
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Self::Other(Box::new(error))
+    }
+}
+
 impl Error {
     /// 2 for misuse, 1 for everything else.
     pub(crate) fn exit_status(&self) -> u8 {
         match self {
+            Self::Setting { error, .. } => error.exit_status(),
             Self::Plan(_)
+            | Self::Balancer(_)
+            | Self::SettingTwice { .. }
+            | Self::Picture { .. }
+            | Self::ManyRuns { .. }
+            | Self::NoRun { .. }
             | Self::Window { .. }
             | Self::OrderOfSlope { .. }
             | Self::AdapterOfBackend { .. }
@@ -54,6 +97,8 @@ impl Error {
             | Self::Components { .. }
             | Self::TooLarge { .. }
             | Self::Output { .. }
+            | Self::Temporary { .. }
+            | Self::Drawing { .. }
             | Self::Backend(_)
             | Self::Wrong { .. } => 1,
         }
@@ -69,6 +114,9 @@ impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Plan(error) => error.fmt(f),
+            Self::Balancer(error) => error.fmt(f),
+            Self::SettingTwice { name } => write!(f, "setting {name} is there twice: leave a value out"),
+            Self::Setting { name, error } => write!(f, "setting {name}: {error}"),
             Self::Window { reason } => write!(f, "--window: {reason}"),
             Self::TooLarge { reason } => f.write_str(reason),
             Self::OrderOfSlope { slope, order } => {
@@ -89,6 +137,24 @@ impl fmt::Display for Error {
                 softadapt::MAX_COMPONENTS
             ),
             Self::Output { path: Some(path), error } => write!(f, "{}: cannot be written: {error}", path.display()),
+            Self::Picture { path } => {
+                write!(f, "{}: a picture is a .svg or a .png: give it a name that ends so", path.display())
+            }
+            Self::ManyRuns { most } => {
+                write!(
+                    f,
+                    "a picture has room for {most} runs, --run chooses more: choose fewer, and draw several pictures"
+                )
+            }
+            Self::NoRun { some } if some.is_empty() => f.write_str("the log has no run to draw"),
+            Self::NoRun { some } => write!(f, "no run is called as --run says: there are {}", some.join(", ")),
+            Self::Drawing { reason } => write!(f, "the picture cannot be drawn: {reason}"),
+            Self::Temporary { error } => {
+                write!(
+                    f,
+                    "a temporary file cannot be written: {error} (TMPDIR names another place; -o FILE needs none)"
+                )
+            }
             Self::Output { path: None, error } => write!(f, "standard output cannot be written: {error}"),
             Self::Backend(error) => error.fmt(f),
             Self::Wrong { findings } => {
@@ -102,8 +168,10 @@ impl std::error::Error for Error {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             Self::Plan(error) => Some(error),
+            Self::Balancer(error) => Some(error),
+            Self::Setting { error, .. } => Some(error),
             Self::Input(error) => Some(error),
-            Self::Output { error, .. } => Some(error),
+            Self::Output { error, .. } | Self::Temporary { error } => Some(error),
             Self::Backend(error) => Some(error),
             _ => None,
         }
@@ -113,6 +181,12 @@ impl std::error::Error for Error {
 impl From<PlanError> for Error {
     fn from(error: PlanError) -> Self {
         Self::Plan(error)
+    }
+}
+
+impl From<BalancerError> for Error {
+    fn from(error: BalancerError) -> Self {
+        Self::Balancer(error)
     }
 }
 

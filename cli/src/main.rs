@@ -4,14 +4,21 @@ mod args;
 mod backend;
 mod bench;
 mod check;
+mod definition;
 mod devices;
 mod error;
 mod input;
+mod interrupt;
 mod output;
+mod panics;
+mod plot;
 mod progress;
 mod random;
+mod replay;
 mod runs;
+mod stream;
 mod summary;
+mod sweep;
 mod weigh;
 
 use args::{Arguments, Command};
@@ -41,8 +48,13 @@ fn main() -> ExitCode {
 fn run(arguments: &Arguments) -> Result<(), Error> {
     match &arguments.command {
         Command::Weigh(arguments) => weigh::run(arguments),
+        Command::Replay(arguments) => replay::run(arguments),
+        Command::Plot(arguments) => plot::run(arguments),
+        Command::Sweep(arguments) => sweep::run(arguments),
         Command::Devices => devices::run(),
         Command::Check(arguments) => check::run(arguments),
         Command::Bench(arguments) => bench::run(arguments),
+        Command::Completions { shell } => definition::completions(*shell),
+        Command::Man { folder } => definition::man(folder),
     }
 }

@@ -1,29 +1,50 @@
-//! Weights as CSV or JSON Lines, to standard output or into a file that appears complete or not at all.
+//! Tables as CSV, JSON Lines or Parquet, to standard output or into a file that appears complete or not at all.
+
+mod parquet;
 
 use crate::args::Format;
-use crate::error::Error;
+use crate::error::{Error, Failure};
+use crate::interrupt;
 use crate::runs::Runs;
 use softadapt::Weights;
-use std::fmt;
+use std::fmt::{self, Write as _};
 use std::fs;
-use std::io::{self, BufWriter, Write};
+use std::io::{self, BufWriter, Seek, Write};
 use std::path::{Path, PathBuf};
 
 /// A number that prints in few digits and reads back as itself.
 pub(crate) trait Number: Copy + fmt::Display + fmt::LowerExp {
+    /// The kind of columns that hold it.
+    const KIND: Kind;
+
     /// Whether it is neither NaN nor infinite.
     fn is_number(self) -> bool;
+
+    /// It as a field.
+    fn cell(self) -> Cell<'static>;
 }
 
 impl Number for f32 {
+    const KIND: Kind = Kind::Single;
+
     fn is_number(self) -> bool {
         self.is_finite()
+    }
+
+    fn cell(self) -> Cell<'static> {
+        Cell::Single(self)
     }
 }
 
 impl Number for f64 {
+    const KIND: Kind = Kind::Double;
+
     fn is_number(self) -> bool {
         self.is_finite()
+    }
+
+    fn cell(self) -> Cell<'static> {
+        Cell::Double(self)
     }
 }
 
@@ -44,39 +65,125 @@ impl<T: Number> fmt::Display for Shortest<T> {
     }
 }
 
-/// Writes one line a component, run after run.
-///
-/// # Errors
-/// What the writer says.
-pub(crate) fn write_weights<T: Number>(
-    out: &mut dyn Write,
-    format: Format,
-    runs: &Runs,
-    weights: &Weights<T>,
-) -> io::Result<()> {
-    match format {
-        Format::Csv => write_csv(out, runs, weights),
-        Format::Json => write_json(out, runs, weights),
+/// What a column of an output holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Text,
+    Integer,
+    /// 32-bit floats.
+    Single,
+    /// 64-bit floats.
+    Double,
+}
+
+/// A field of an output.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Cell<'a> {
+    Text(&'a str),
+    Integer(i64),
+    Single(f32),
+    Double(f64),
+}
+
+impl Cell<'_> {
+    fn write(self, text: &mut String) {
+        text.clear();
+        // Writing to a string does not fail.
+        let _ = match self {
+            Cell::Text(name) => write!(text, "{name}"),
+            Cell::Integer(number) => write!(text, "{number}"),
+            Cell::Single(number) => write!(text, "{}", Shortest(number)),
+            Cell::Double(number) => write!(text, "{}", Shortest(number)),
+        };
     }
 }
 
-/// Weight, slope, mean loss and name of every component: the rows of a ragged row-major shape follow one another.
-fn rows<'a, T: Copy>(runs: &'a Runs, weights: &'a Weights<T>) -> impl Iterator<Item = (usize, &'a str, [T; 3])> {
-    (0..runs.len())
-        .flat_map(|run| runs.components(run).map(move |component| (run, component)))
-        .zip(weights.weights.iter().zip(&weights.slopes).zip(&weights.means))
-        .map(|((run, component), ((&weight, &slope), &mean))| (run, component, [weight, slope, mean]))
+/// A table on its way out, row by row, in any format.
+pub(crate) struct Table<'w> {
+    columns: Vec<(String, Kind)>,
+    writer: Writer<'w>,
+    text: String,
 }
 
-fn write_csv<T: Number>(out: &mut dyn Write, runs: &Runs, weights: &Weights<T>) -> io::Result<()> {
-    let mut csv = csv::Writer::from_writer(out);
-    csv.write_record(["run", "component", "weight", "slope", "mean_loss", "status"]).map_err(io_error)?;
-    for (run, component, numbers) in rows(runs, weights) {
-        let [weight, slope, mean] = numbers.map(|x| Shortest(x).to_string());
-        let status = weights.status[run].to_string();
-        csv.write_record([runs.name(run), component, &weight, &slope, &mean, &status]).map_err(io_error)?;
+enum Writer<'w> {
+    Csv(Box<csv::Writer<&'w mut (dyn Write + Send)>>),
+    Json(&'w mut (dyn Write + Send)),
+    Parquet(Box<parquet::Rows<'w>>),
+}
+
+impl<'w> Table<'w> {
+    /// Writes the header, where there is one.
+    ///
+    /// # Errors
+    /// What the writer says.
+    pub(crate) fn new(
+        out: &'w mut (dyn Write + Send),
+        format: Format,
+        columns: Vec<(String, Kind)>,
+    ) -> io::Result<Self> {
+        let writer = match format {
+            Format::Csv => {
+                let mut csv = csv::Writer::from_writer(out);
+                csv.write_record(columns.iter().map(|(name, _)| name)).map_err(io_error)?;
+                Writer::Csv(Box::new(csv))
+            }
+            Format::Json => Writer::Json(out),
+            Format::Parquet => Writer::Parquet(Box::new(parquet::Rows::new(out, &columns)?)),
+        };
+        Ok(Self { columns, writer, text: String::new() })
     }
-    csv.flush()
+
+    /// Writes a row: a cell for each column, of its kind.
+    ///
+    /// # Errors
+    /// What the writer says.
+    pub(crate) fn row(&mut self, cells: &[Cell<'_>]) -> io::Result<()> {
+        match &mut self.writer {
+            Writer::Csv(csv) => {
+                for cell in cells {
+                    match cell {
+                        Cell::Text(name) => csv.write_field(name).map_err(io_error)?,
+                        cell => {
+                            cell.write(&mut self.text);
+                            csv.write_field(&self.text).map_err(io_error)?;
+                        }
+                    }
+                }
+                csv.write_record(None::<&[u8]>).map_err(io_error)
+            }
+            Writer::Json(out) => {
+                for (i, ((name, _), &cell)) in self.columns.iter().zip(cells).enumerate() {
+                    out.write_all(if i == 0 { b"{" } else { b"," })?;
+                    serde_json::to_writer(&mut *out, name)?;
+                    out.write_all(b":")?;
+                    match cell {
+                        Cell::Text(name) => serde_json::to_writer(&mut *out, name)?,
+                        // JSON has no word for them.
+                        Cell::Single(number) if !number.is_finite() => out.write_all(b"null")?,
+                        Cell::Double(number) if !number.is_finite() => out.write_all(b"null")?,
+                        cell => {
+                            cell.write(&mut self.text);
+                            out.write_all(self.text.as_bytes())?;
+                        }
+                    }
+                }
+                out.write_all(b"}\n")
+            }
+            Writer::Parquet(rows) => rows.add(cells),
+        }
+    }
+
+    /// Writes what is still held back.
+    ///
+    /// # Errors
+    /// What the writer says.
+    pub(crate) fn finish(self) -> io::Result<()> {
+        match self.writer {
+            Writer::Csv(mut csv) => csv.flush(),
+            Writer::Json(_) => Ok(()),
+            Writer::Parquet(rows) => rows.finish(),
+        }
+    }
 }
 
 /// The error of the writer itself: the crate's own conversion hides its kind, and with it a closed pipe.
@@ -87,20 +194,36 @@ fn io_error(error: csv::Error) -> io::Error {
     }
 }
 
-fn write_json<T: Number>(out: &mut dyn Write, runs: &Runs, weights: &Weights<T>) -> io::Result<()> {
-    for (run, component, numbers) in rows(runs, weights) {
-        // JSON has no word for them.
-        let number = |x: T| if x.is_number() { Shortest(x).to_string() } else { "null".to_owned() };
-        let [weight, slope, mean] = numbers.map(number);
-        out.write_all(b"{\"run\":")?;
-        serde_json::to_writer(&mut *out, runs.name(run))?;
-        out.write_all(b",\"component\":")?;
-        serde_json::to_writer(&mut *out, component)?;
-        let status = weights.status[run];
-        writeln!(out, ",\"weight\":{weight},\"slope\":{slope},\"mean_loss\":{mean},\"status\":\"{status}\"}}")?;
+/// Writes one line a component, run after run.
+///
+/// # Errors
+/// What the writer says.
+pub(crate) fn write_weights<T: Number>(
+    out: &mut (dyn Write + Send),
+    format: Format,
+    runs: &Runs,
+    weights: &Weights<T>,
+) -> io::Result<()> {
+    let kinds = [Kind::Text, Kind::Text, T::KIND, T::KIND, T::KIND, Kind::Text];
+    let names = ["run", "component", "weight", "slope", "mean_loss", "status"];
+    let columns = names.iter().zip(kinds).map(|(&name, kind)| (name.to_owned(), kind)).collect();
+    let mut table = Table::new(out, format, columns)?;
+    // The rows of a ragged row-major shape follow one another.
+    let mut row = 0;
+    for run in 0..runs.len() {
+        let status = weights.status[run].to_string();
+        for component in runs.components(run) {
+            let [weight, slope, mean] = [&weights.weights, &weights.slopes, &weights.means].map(|x| x[row].cell());
+            let cells = [Cell::Text(runs.name(run)), Cell::Text(component), weight, slope, mean, Cell::Text(&status)];
+            table.row(&cells)?;
+            row += 1;
+        }
     }
-    Ok(())
+    table.finish()
 }
+
+/// Bytes written at once.
+const BUFFER: usize = 1 << 16;
 
 /// Where an output goes.
 #[derive(Debug)]
@@ -144,29 +267,64 @@ impl Output {
     ///
     /// # Errors
     /// Any error of writing; a file of the final name is as it was before.
-    pub(crate) fn write(&self, write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> Result<(), Error> {
-        match self {
-            Self::Stdout => {
-                let mut out = BufWriter::new(io::stdout().lock());
-                write(&mut out).and_then(|()| out.flush()).map_err(|error| Error::Output { path: None, error })
-            }
-            Self::Device(path) => fs::OpenOptions::new()
-                .write(true)
-                .open(path)
-                .and_then(|file| {
-                    let mut out = BufWriter::new(file);
-                    write(&mut out)?;
-                    out.flush()
-                })
-                .map_err(|error| Error::Output { path: Some(path.clone()), error }),
-            Self::File { path, folder } => {
-                replace(path, folder, write).map_err(|error| Error::Output { path: Some(path.clone()), error })
-            }
+    pub(crate) fn write(&self, write: impl FnOnce(&mut (dyn Write + Send)) -> io::Result<()>) -> Result<(), Error> {
+        self.write_all(|out| Ok(write(out)?))
+    }
+
+    /// As [`Self::write`], for what is written while it is made. What cannot be renamed, as standard output, waits in a
+    /// nameless temporary file until it is whole: whoever reads it gets everything or nothing.
+    ///
+    /// # Errors
+    /// Any error of writing or making; a file of the final name is as it was before.
+    pub(crate) fn write_from(
+        &self,
+        write: impl FnOnce(&mut (dyn Write + Send)) -> Result<(), Failure>,
+    ) -> Result<(), Error> {
+        if let Self::File { .. } = self {
+            return self.write_all(write);
         }
+        let fail = |error| Error::Temporary { error };
+        let mut file = tempfile::tempfile().map_err(fail)?;
+        let mut out = BufWriter::with_capacity(BUFFER, &mut file);
+        write(&mut out).and_then(|()| Ok(out.flush()?)).map_err(|failure| match failure {
+            Failure::Write(error) => fail(error),
+            Failure::Other(error) => *error,
+        })?;
+        drop(out);
+        file.rewind().map_err(fail)?;
+        self.write(|out| io::copy(&mut file, out).map(drop))
+    }
+
+    fn write_all(&self, write: impl FnOnce(&mut (dyn Write + Send)) -> Result<(), Failure>) -> Result<(), Error> {
+        let (path, result) = match self {
+            Self::Stdout => {
+                // Not locked: Parquet's writer wants to be sent between threads.
+                let mut out = BufWriter::with_capacity(BUFFER, io::stdout());
+                (None, write(&mut out).and_then(|()| Ok(out.flush()?)))
+            }
+            Self::Device(path) => {
+                let file = fs::OpenOptions::new().write(true).open(path);
+                let result = file.map_err(Failure::from).and_then(|file| {
+                    let mut out = BufWriter::with_capacity(BUFFER, file);
+                    write(&mut out)?;
+                    Ok(out.flush()?)
+                });
+                (Some(path), result)
+            }
+            Self::File { path, folder } => (Some(path), replace(path, folder, write)),
+        };
+        result.map_err(|failure| match failure {
+            Failure::Write(error) => Error::Output { path: path.cloned(), error },
+            Failure::Other(error) => *error,
+        })
     }
 }
 
-fn replace(path: &Path, folder: &Path, write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> io::Result<()> {
+fn replace(
+    path: &Path,
+    folder: &Path,
+    write: impl FnOnce(&mut (dyn Write + Send)) -> Result<(), Failure>,
+) -> Result<(), Failure> {
     let mut builder = tempfile::Builder::new();
     builder.prefix(".softadapt-");
     #[cfg(unix)]
@@ -180,12 +338,22 @@ fn replace(path: &Path, folder: &Path, write: impl FnOnce(&mut dyn Write) -> io:
     if let Ok(data) = fs::metadata(path) {
         file.as_file().set_permissions(data.permissions())?;
     }
-    let mut out = BufWriter::new(&mut file);
+    let guard = interrupt::remove_on_interrupt(file.path());
+    let mut out = BufWriter::with_capacity(BUFFER, &mut file);
     write(&mut out)?;
     out.flush()?;
     drop(out);
     file.as_file().sync_all()?;
-    file.persist(path).map(drop).map_err(|error| error.error)
+    let result = guard.keep(|| file.persist(path).map(drop).map_err(|error| error.error));
+    sync_folder(folder);
+    Ok(result?)
+}
+
+/// A new name is on the disk only after its folder is; where that cannot be had, the file is there all the same.
+fn sync_folder(folder: &Path) {
+    if let Ok(folder) = fs::File::open(folder) {
+        let _ = folder.sync_all();
+    }
 }
 
 #[cfg(test)]

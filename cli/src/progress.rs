@@ -31,11 +31,15 @@ impl Progress {
     }
 
     /// Counts what is read from `input`.
-    pub(crate) fn watch<R: Read>(&mut self, input: R) -> impl Read {
+    pub(crate) fn watch<'a, R: Read + 'a>(&'a self, input: R) -> impl Read + 'a {
         Watched { input, progress: self }
     }
 
-    fn advance(&self, bytes: usize) {
+    /// Counts bytes that were read in another way.
+    pub(crate) fn advance(&self, bytes: usize) {
+        if !self.wanted {
+            return;
+        }
         let mut state = self.state.borrow_mut();
         state.read += bytes as u64;
         if state.bar.is_none() && self.start.elapsed() > PATIENCE {
@@ -75,9 +79,7 @@ struct Watched<'a, R> {
 impl<R: Read> Read for Watched<'_, R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let bytes = self.input.read(buffer)?;
-        if self.progress.wanted {
-            self.progress.advance(bytes);
-        }
+        self.progress.advance(bytes);
         Ok(bytes)
     }
 }

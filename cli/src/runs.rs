@@ -1,27 +1,60 @@
 //! From rows of a log to a batch: run -> components -> points, whatever the order in which they arrive.
 
+use crate::error::Failure;
+use crate::input::Problem;
+use crate::stream::{Consumer, Step};
 use softadapt::{Shape, ShapeError};
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
-/// Where a value stands: number of the source and line in it, in one word, because there is one for every value.
+/// What a source is counted in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u8)]
+pub(crate) enum Unit {
+    /// Lines of text.
+    Line,
+    /// Rows of a table.
+    Row,
+    /// Row groups of a Parquet file.
+    RowGroup,
+    /// Record batches of an Arrow file or stream.
+    Batch,
+    /// Records of an event file.
+    Record,
+}
+
+/// Where a value stands: number of the source, and line, row or record in it, in one word, because there is one for
+/// every value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Place(u64);
 
 impl Place {
-    /// Lines get 40 bits, sources 24: more than can be read.
+    /// Lines get 40 bits, their unit 3, sources 21: more than can be read.
     const LINE_BITS: u32 = 40;
+    const UNIT_BITS: u32 = 3;
 
-    pub(crate) fn new(source: usize, line: u64) -> Self {
-        Self((source as u64) << Self::LINE_BITS | line & ((1 << Self::LINE_BITS) - 1))
+    pub(crate) fn new(source: usize, unit: Unit, number: u64) -> Self {
+        let unit = (unit as u64) << Self::LINE_BITS;
+        Self((source as u64) << (Self::LINE_BITS + Self::UNIT_BITS) | unit | number & ((1 << Self::LINE_BITS) - 1))
     }
 
-    /// Number of the source, in the order of the command line.
+    /// Number of the source, in the order in which they are read.
     pub(crate) fn source(self) -> usize {
-        (self.0 >> Self::LINE_BITS) as usize
+        (self.0 >> (Self::LINE_BITS + Self::UNIT_BITS)) as usize
     }
 
-    /// Line, from 1.
-    pub(crate) fn line(self) -> u64 {
+    /// What [`Self::number`] counts.
+    pub(crate) fn unit(self) -> Unit {
+        match (self.0 >> Self::LINE_BITS) & ((1 << Self::UNIT_BITS) - 1) {
+            0 => Unit::Line,
+            1 => Unit::Row,
+            2 => Unit::RowGroup,
+            3 => Unit::Batch,
+            _ => Unit::Record,
+        }
+    }
+
+    /// Line, row or record, from 1.
+    pub(crate) fn number(self) -> u64 {
         self.0 & ((1 << Self::LINE_BITS) - 1)
     }
 }
@@ -43,17 +76,75 @@ pub(crate) struct Duplicate {
     pub(crate) run: String,
     pub(crate) component: String,
     pub(crate) step: i64,
-    pub(crate) first: Place,
+    /// Not known of a value that has been let go since.
+    pub(crate) first: Option<Place>,
     pub(crate) second: Place,
 }
 
-/// Handle of a run of a [`Log`].
+/// Handle of a run's name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct RunId(u32);
+pub(crate) struct RunId(pub(crate) u32);
 
-/// Handle of a component's name of a [`Log`]; runs share it.
+/// Handle of a component's name; runs share it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct ComponentId(u32);
+pub(crate) struct ComponentId(pub(crate) u32);
+
+/// Different names in order of appearance.
+#[derive(Debug, Default)]
+pub(crate) struct Names {
+    names: Vec<Box<str>>,
+    ids: HashMap<Box<str>, u32>,
+}
+
+impl Names {
+    /// The number of this name, which is the next one if it is new.
+    pub(crate) fn id(&mut self, name: &str) -> u32 {
+        if let Some(&id) = self.ids.get(name) {
+            return id;
+        }
+        let id = self.names.len() as u32;
+        self.names.push(name.into());
+        self.ids.insert(name.into(), id);
+        id
+    }
+
+    /// How many there are.
+    pub(crate) fn len(&self) -> usize {
+        self.names.len()
+    }
+
+    /// The name of a number.
+    pub(crate) fn name(&self, id: u32) -> &str {
+        &self.names[id as usize]
+    }
+}
+
+/// What readers of all formats fill.
+pub(crate) trait Sink {
+    /// The run of this name, made if it is new.
+    fn run(&mut self, name: &str) -> RunId;
+
+    /// The component of this name, made if it is new.
+    fn component(&mut self, name: &str) -> ComponentId;
+
+    /// Adds one value. `named`: the run certainly has this component, that is by a row in long form or a filled field in
+    /// wide form. A column of a wide form that is empty in all rows of a run belongs to other runs.
+    ///
+    /// # Errors
+    /// What the sink cannot take, such as a step that comes too late.
+    fn push(
+        &mut self,
+        run: RunId,
+        component: ComponentId,
+        step: i64,
+        value: f64,
+        place: Place,
+        named: bool,
+    ) -> Result<(), Problem>;
+
+    /// Counts a row of the log, without the header's and blank ones.
+    fn count_row(&mut self);
+}
 
 #[derive(Clone, Copy, Debug)]
 struct Point {
@@ -62,61 +153,134 @@ struct Point {
     place: Place,
 }
 
+/// Steps whose values have been let go, in little memory: logs count in even strides.
+#[derive(Debug, Default)]
+struct Steps {
+    /// First, last and distance of steps, each range after the one before.
+    ranges: Vec<(i64, i64, i64)>,
+    /// Steps that came when later ones had been let go already.
+    strays: BTreeSet<i64>,
+}
+
+impl Steps {
+    /// Adds a step beyond all of `ranges`.
+    fn append(&mut self, step: i64) {
+        if let Some((first, last, distance)) = self.ranges.last_mut() {
+            if first == last {
+                *distance = step.saturating_sub(*last);
+            }
+            if step.checked_sub(*last) == Some(*distance) {
+                *last = step;
+                return;
+            }
+        }
+        self.ranges.push((step, step, 0));
+    }
+
+    /// Whether `step` lies among the steps let go, that is, too early to be kept.
+    fn reaches(&self, step: i64) -> bool {
+        self.ranges.last().is_some_and(|&(_, last, _)| step <= last)
+    }
+
+    /// Adds a step that [`Self::reaches`]; whether it is new.
+    fn insert(&mut self, step: i64) -> bool {
+        let after = self.ranges.partition_point(|&(first, _, _)| first <= step);
+        let found = after.checked_sub(1).map(|i| self.ranges[i]).is_some_and(|(first, last, distance)| {
+            // In wide integers: the distance of two steps may not fit into one.
+            step == first || (step <= last && (i128::from(step) - i128::from(first)) % i128::from(distance.max(1)) == 0)
+        });
+        !found && self.strays.insert(step)
+    }
+}
+
 /// One component of one run.
 #[derive(Debug)]
 struct Series {
+    run: RunId,
     component: ComponentId,
-    /// Whether the log says that the run has this component: a row in long form, a filled field in wide form. A column
-    /// of a wide form that is empty in all rows of a run belongs to other runs.
+    /// See [`Sink::push`].
     named: bool,
+    /// Whether every step is later than the one before.
+    sorted: bool,
+    /// The newest values, and at times some older ones.
     points: Vec<Point>,
+    gone: Steps,
 }
 
-#[derive(Debug)]
+impl Series {
+    /// Sorts the points by step and leaves one for each. The duplicate that was read first, under the policy that
+    /// refuses them.
+    fn sort(&mut self, policy: OnDuplicate) -> Option<(Point, Place)> {
+        if self.sorted {
+            return None;
+        }
+        self.sorted = true;
+        let points = &mut self.points;
+        // Stable: values of one step stay in the order in which they were read.
+        points.sort_by_key(|point| point.step);
+        match policy {
+            OnDuplicate::Error => {
+                let pairs = points.windows(2).filter(|pair| pair[0].step == pair[1].step);
+                let earliest = pairs.min_by_key(|pair| pair[1].place).map(|pair| (pair[0], pair[1].place));
+                points.dedup_by_key(|point| point.step);
+                return earliest;
+            }
+            OnDuplicate::First => points.dedup_by_key(|point| point.step),
+            OnDuplicate::Last => points.dedup_by(|later, kept| {
+                let same = later.step == kept.step;
+                if same {
+                    *kept = *later;
+                }
+                same
+            }),
+        }
+        None
+    }
+}
+
+#[derive(Debug, Default)]
 struct Run {
-    name: Box<str>,
     /// Positions in `Log::series`, in order of appearance.
     series: Vec<u32>,
+    /// Position in `series` of the one whose turn is next: rows mostly come in the same order again and again.
+    next: usize,
 }
 
-/// Everything read so far. Readers of all formats fill one of these.
-#[derive(Debug, Default)]
+/// The newest steps of every run; everything, if so many are asked for.
+///
+/// Of older steps it knows only that they were there, so that memory depends on the number of runs, not on their
+/// length, as long as steps come in order.
+#[derive(Debug)]
 pub(crate) struct Log {
+    keep: usize,
+    policy: OnDuplicate,
+    run_names: Names,
+    component_names: Names,
     runs: Vec<Run>,
-    run_ids: HashMap<Box<str>, RunId>,
-    components: Vec<Box<str>>,
-    component_ids: HashMap<Box<str>, ComponentId>,
     series: Vec<Series>,
     series_ids: HashMap<(RunId, ComponentId), u32>,
-    /// Rows without the header's and blank ones.
-    pub(crate) rows: u64,
+    /// The duplicate that was read first: series, first value's step and place, second value's place.
+    duplicate: Option<(u32, i64, Option<Place>, Place)>,
+    rows: u64,
 }
 
-impl Log {
-    /// The run of this name, made if it is new.
-    pub(crate) fn run(&mut self, name: &str) -> RunId {
-        if let Some(&id) = self.run_ids.get(name) {
-            return id;
+/// A series is looked for one by one among so many, by its hash among more.
+const FEW: usize = 16;
+
+impl Sink for Log {
+    fn run(&mut self, name: &str) -> RunId {
+        let id = self.run_names.id(name);
+        if id as usize == self.runs.len() {
+            self.runs.push(Run::default());
         }
-        let id = RunId(self.runs.len() as u32);
-        self.runs.push(Run { name: name.into(), series: Vec::new() });
-        self.run_ids.insert(name.into(), id);
-        id
+        RunId(id)
     }
 
-    /// The component of this name, made if it is new.
-    pub(crate) fn component(&mut self, name: &str) -> ComponentId {
-        if let Some(&id) = self.component_ids.get(name) {
-            return id;
-        }
-        let id = ComponentId(self.components.len() as u32);
-        self.components.push(name.into());
-        self.component_ids.insert(name.into(), id);
-        id
+    fn component(&mut self, name: &str) -> ComponentId {
+        ComponentId(self.component_names.id(name))
     }
 
-    /// Adds one value. `named`: the run certainly has this component (see [`Series::named`]).
-    pub(crate) fn push(
+    fn push(
         &mut self,
         run: RunId,
         component: ComponentId,
@@ -124,117 +288,214 @@ impl Log {
         value: f64,
         place: Place,
         named: bool,
-    ) {
-        let series = *self.series_ids.entry((run, component)).or_insert_with(|| {
-            let id = self.series.len() as u32;
-            self.series.push(Series { component, named: false, points: Vec::new() });
-            self.runs[run.0 as usize].series.push(id);
-            id
-        });
-        let series = &mut self.series[series as usize];
+    ) -> Result<(), Problem> {
+        let id = self.series(run, component);
+        let series = &mut self.series[id as usize];
         series.named |= named;
+        if series.gone.reaches(step) {
+            // Too old to matter, except that it may be there twice.
+            if !series.gone.insert(step) && self.policy == OnDuplicate::Error {
+                self.note(id, step, None, place);
+            }
+            return Ok(());
+        }
+        series.sorted &= series.points.last().is_none_or(|last| last.step < step);
         series.points.push(Point { step, value, place });
+        // Some more than needed, so that every point is moved about once.
+        if series.points.len() >= self.keep.saturating_mul(2).saturating_add(8) {
+            self.shorten(id);
+        }
+        Ok(())
     }
 
-    /// The newest `window` steps of every run.
+    fn count_row(&mut self) {
+        self.rows += 1;
+    }
+}
+
+impl Log {
+    /// An empty log that keeps the newest `keep` steps.
+    pub(crate) fn new(keep: usize, policy: OnDuplicate) -> Self {
+        Self {
+            keep,
+            policy,
+            run_names: Names::default(),
+            component_names: Names::default(),
+            runs: Vec::new(),
+            series: Vec::new(),
+            series_ids: HashMap::new(),
+            duplicate: None,
+            rows: 0,
+        }
+    }
+
+    fn series(&mut self, run: RunId, component: ComponentId) -> u32 {
+        let known = &mut self.runs[run.0 as usize];
+        let is_it = |&id: &u32| self.series[id as usize].component == component;
+        let position = if known.series.get(known.next).is_some_and(is_it) {
+            Some(known.next)
+        } else if known.series.len() <= FEW {
+            known.series.iter().position(is_it)
+        } else {
+            None
+        };
+        if let Some(position) = position {
+            known.next = if position + 1 == known.series.len() { 0 } else { position + 1 };
+            return known.series[position];
+        }
+        *self.series_ids.entry((run, component)).or_insert_with(|| {
+            let id = self.series.len() as u32;
+            let (points, gone) = (Vec::new(), Steps::default());
+            self.series.push(Series { run, component, named: false, sorted: true, points, gone });
+            known.series.push(id);
+            id
+        })
+    }
+
+    /// Lets the oldest points of a series go.
+    fn shorten(&mut self, id: u32) {
+        self.sort(id);
+        let series = &mut self.series[id as usize];
+        let excess = series.points.len().saturating_sub(self.keep);
+        for point in series.points.drain(..excess) {
+            series.gone.append(point.step);
+        }
+    }
+
+    fn sort(&mut self, id: u32) {
+        if let Some((first, second)) = self.series[id as usize].sort(self.policy) {
+            self.note(id, first.step, Some(first.place), second);
+        }
+    }
+
+    fn note(&mut self, id: u32, step: i64, first: Option<Place>, second: Place) {
+        // Of a line with several, a column that is certainly the run's own says most.
+        let order = |place, id: u32| (place, !self.series[id as usize].named);
+        if self.duplicate.is_none_or(|(least, _, _, place)| order(second, id) < order(place, least)) {
+            self.duplicate = Some((id, step, first, second));
+        }
+    }
+
+    /// The newest `window` steps of every run, at most as many as are kept.
     ///
     /// A step counts for a run as soon as one of its components appears there; components without a value at it are
     /// missing (NaN).
     ///
     /// # Errors
     /// The duplicate that was read first, unless the policy says which value to take.
-    pub(crate) fn into_runs(mut self, window: usize, policy: OnDuplicate) -> Result<Runs, Box<Duplicate>> {
-        self.sort(policy)?;
+    pub(crate) fn into_runs(mut self) -> Result<Runs, Box<Duplicate>> {
+        let window = self.keep;
+        self.settle()?;
         let mut runs = Runs {
             window,
-            names: Vec::with_capacity(self.runs.len()),
+            names: self.run_names,
             offsets: vec![0],
             components: Vec::with_capacity(self.series.len()),
-            component_names: self.components,
+            component_names: self.component_names,
             points: Vec::with_capacity(self.runs.len()),
             losses: Vec::new(),
             rows_read: self.rows,
         };
         let mut steps: Vec<i64> = Vec::new();
-        for run in self.runs {
-            let mut series: Vec<&Series> = run.series.iter().map(|&id| &self.series[id as usize]).collect();
-            // A run whose fields are all empty keeps its columns: it must not vanish.
-            if series.iter().any(|s| s.named) {
-                series.retain(|s| s.named);
-            }
-            steps.clear();
-            // Also those of columns that belong to other runs: a row with empty fields only is a step of its run.
-            for &id in &run.series {
-                let points = &self.series[id as usize].points;
-                steps.extend(points[points.len().saturating_sub(window)..].iter().map(|point| point.step));
-            }
-            steps.sort_unstable();
-            steps.dedup();
-            steps.drain(..steps.len().saturating_sub(window));
-            for series in series {
+        for run in &self.runs {
+            collect_steps(&self.series, run, window, &mut steps);
+            for series in own_series(&self.series, run) {
                 runs.components.push(series.component);
                 let start = runs.losses.len();
                 // Places before the run's first step are never read.
                 runs.losses.resize(start + window, f64::NAN);
                 let places = start + window - steps.len();
-                let first = series.points.partition_point(|point| Some(&point.step) < steps.first());
-                let mut at = 0;
-                for point in &series.points[first..] {
-                    // Both are sorted, and every point's step is among the steps.
-                    while steps[at] != point.step {
-                        at += 1;
-                    }
-                    runs.losses[places + at] = point.value;
-                }
+                fill(series, &steps, &mut runs.losses[places..]);
             }
             runs.offsets.push(runs.components.len() as u32);
             runs.points.push(steps.len() as u32);
-            runs.names.push(run.name);
         }
         Ok(runs)
     }
 
-    /// Sorts the points of every series by step and leaves one for each.
-    fn sort(&mut self, policy: OnDuplicate) -> Result<(), Box<Duplicate>> {
-        let mut earliest: Option<(u32, Point, (Place, bool))> = None;
-        for (id, series) in self.series.iter_mut().enumerate() {
-            let points = &mut series.points;
-            if points.is_sorted_by(|a, b| a.step < b.step) {
-                continue;
+    /// Passes on all steps that are kept, run after run. Returns how many runs and rows there were.
+    ///
+    /// # Errors
+    /// What the consumer says; or the duplicate that was read first, unless the policy says which value to take.
+    pub(crate) fn each_step(
+        mut self,
+        consumer: &mut impl Consumer,
+    ) -> Result<(usize, u64), Result<Failure, Box<Duplicate>>> {
+        self.settle().map_err(Err)?;
+        let (mut steps, mut losses) = (Vec::new(), Vec::new());
+        for (id, run) in self.runs.iter().enumerate() {
+            collect_steps(&self.series, run, usize::MAX, &mut steps);
+            let series: Vec<&Series> = own_series(&self.series, run).collect();
+            let components: Vec<ComponentId> = series.iter().map(|series| series.component).collect();
+            // Series by series as it is stored, then turned.
+            let mut stored = vec![f64::NAN; series.len() * steps.len()];
+            for (series, stored) in series.iter().zip(stored.chunks_mut(steps.len().max(1))) {
+                fill(series, &steps, stored);
             }
-            // Stable: values of one step stay in the order in which they were read.
-            points.sort_by_key(|point| point.step);
-            match policy {
-                OnDuplicate::Error => {
-                    for pair in points.windows(2).filter(|pair| pair[0].step == pair[1].step) {
-                        // Of a line with several, a column that is certainly the run's own says most.
-                        let order = (pair[1].place, !series.named);
-                        if earliest.is_none_or(|(_, _, least)| order < least) {
-                            earliest = Some((id as u32, pair[0], order));
-                        }
-                    }
-                }
-                OnDuplicate::First => points.dedup_by_key(|point| point.step),
-                OnDuplicate::Last => {
-                    points.dedup_by(|later, kept| {
-                        let same = later.step == kept.step;
-                        if same {
-                            *kept = *later;
-                        }
-                        same
-                    });
-                }
+            for (at, &step) in steps.iter().enumerate() {
+                losses.clear();
+                losses.extend((0..series.len()).map(|row| stored[row * steps.len() + at]));
+                let taken = consumer.take(&Step {
+                    run: RunId(id as u32),
+                    run_name: self.run_names.name(id as u32),
+                    components: &components,
+                    component_names: &self.component_names,
+                    step,
+                    losses: &losses,
+                });
+                taken.map_err(Ok)?;
             }
         }
-        let Some((id, first, (second, _))) = earliest else { return Ok(()) };
-        let owner = self.runs.iter().find(|run| run.series.contains(&id));
+        Ok((self.runs.len(), self.rows))
+    }
+
+    /// Sorts what is not sorted yet.
+    fn settle(&mut self) -> Result<(), Box<Duplicate>> {
+        for id in 0..self.series.len() as u32 {
+            self.sort(id);
+        }
+        let Some((id, step, first, second)) = self.duplicate else { return Ok(()) };
+        let series = &self.series[id as usize];
         Err(Box::new(Duplicate {
-            run: owner.map(|run| run.name.to_string()).unwrap_or_default(),
-            component: self.components[self.series[id as usize].component.0 as usize].to_string(),
-            step: first.step,
-            first: first.place,
+            run: self.run_names.name(series.run.0).to_owned(),
+            component: self.component_names.name(series.component.0).to_owned(),
+            step,
+            first,
             second,
         }))
+    }
+}
+
+/// The components that a run has.
+fn own_series<'a>(all: &'a [Series], run: &'a Run) -> impl Iterator<Item = &'a Series> {
+    // A run whose fields are all empty keeps its columns: it must not vanish.
+    let any_named = run.series.iter().any(|&id| all[id as usize].named);
+    run.series.iter().map(|&id| &all[id as usize]).filter(move |series| series.named || !any_named)
+}
+
+/// The newest steps of a run: also those of columns that belong to other runs, for a row with empty fields only is a step
+/// of its run.
+fn collect_steps(all: &[Series], run: &Run, window: usize, steps: &mut Vec<i64>) {
+    steps.clear();
+    for &id in &run.series {
+        let points = &all[id as usize].points;
+        steps.extend(points[points.len().saturating_sub(window)..].iter().map(|point| point.step));
+    }
+    steps.sort_unstable();
+    steps.dedup();
+    steps.drain(..steps.len().saturating_sub(window));
+}
+
+/// Puts the values of a series where their steps stand.
+fn fill(series: &Series, steps: &[i64], losses: &mut [f64]) {
+    let first = series.points.partition_point(|point| Some(&point.step) < steps.first());
+    let mut at = 0;
+    for point in &series.points[first..] {
+        // Both are sorted, and every point's step is among the steps.
+        while steps[at] != point.step {
+            at += 1;
+        }
+        losses[at] = point.value;
     }
 }
 
@@ -242,10 +503,10 @@ impl Log {
 #[derive(Debug)]
 pub(crate) struct Runs {
     window: usize,
-    names: Vec<Box<str>>,
+    names: Names,
     offsets: Vec<u32>,
     components: Vec<ComponentId>,
-    component_names: Vec<Box<str>>,
+    component_names: Names,
     points: Vec<u32>,
     losses: Vec<f64>,
     rows_read: u64,
@@ -269,13 +530,13 @@ impl Runs {
 
     /// Name of a run.
     pub(crate) fn name(&self, run: usize) -> &str {
-        &self.names[run]
+        self.names.name(run as u32)
     }
 
     /// Names of a run's components, in order of appearance.
     pub(crate) fn components(&self, run: usize) -> impl Iterator<Item = &str> {
         let rows = self.offsets[run] as usize..self.offsets[run + 1] as usize;
-        self.components[rows].iter().map(|id| &*self.component_names[id.0 as usize])
+        self.components[rows].iter().map(|id| self.component_names.name(id.0))
     }
 
     /// Steps of each run within the window.
@@ -303,11 +564,11 @@ mod tests {
     use super::*;
 
     /// Values `(run, component, step, value)` in the order given; line numbers from 2.
-    fn log(values: &[(&str, &str, i64, f64)]) -> Log {
-        let mut log = Log::default();
+    fn log(values: &[(&str, &str, i64, f64)], keep: usize, policy: OnDuplicate) -> Log {
+        let mut log = Log::new(keep, policy);
         for (line, &(run, component, step, value)) in values.iter().enumerate() {
             let (run, component) = (log.run(run), log.component(component));
-            log.push(run, component, step, value, Place::new(0, line as u64 + 2), true);
+            log.push(run, component, step, value, Place::new(0, Unit::Line, line as u64 + 2), true).unwrap();
         }
         log
     }
@@ -327,7 +588,7 @@ mod tests {
             ("r", "b", 2, 20.0),
             ("r", "a", -9, 1.0),
         ];
-        let runs = log(&values).into_runs(3, OnDuplicate::Error).unwrap();
+        let runs = log(&values, 3, OnDuplicate::Error).into_runs().unwrap();
         assert_eq!((runs.len(), runs.rows()), (2, 3));
         assert_eq!(runs.components(0).collect::<Vec<_>>(), ["a", "b"]);
         assert_eq!(runs.components(1).collect::<Vec<_>>(), ["c"]);
@@ -340,7 +601,7 @@ mod tests {
     #[test]
     fn a_component_that_ended_long_ago_is_missing_in_the_window() {
         let values = [("r", "a", 0, 1.0), ("r", "b", 5, 2.0), ("r", "b", 6, 3.0)];
-        let runs = log(&values).into_runs(2, OnDuplicate::Error).unwrap();
+        let runs = log(&values, 2, OnDuplicate::Error).into_runs().unwrap();
         assert_eq!(losses(&runs), [-1.0, -1.0, 2.0, 3.0]);
     }
 
@@ -348,18 +609,18 @@ mod tests {
     fn duplicates_follow_the_policy() {
         let values =
             [("r", "a", 1, 1.0), ("r", "b", 0, 9.0), ("r", "a", 0, 2.0), ("r", "a", 1, 3.0), ("r", "b", 0, 8.0)];
-        let error = log(&values).into_runs(2, OnDuplicate::Error).unwrap_err();
+        let error = log(&values, 2, OnDuplicate::Error).into_runs().unwrap_err();
         assert_eq!((error.run.as_str(), error.component.as_str(), error.step), ("r", "a", 1));
-        assert_eq!((error.first.line(), error.second.line()), (2, 5));
-        let first = log(&values).into_runs(2, OnDuplicate::First).unwrap();
+        assert_eq!((error.first.map(Place::number), error.second.number()), (Some(2), 5));
+        let first = log(&values, 2, OnDuplicate::First).into_runs().unwrap();
         assert_eq!(losses(&first), [2.0, 1.0, 9.0, -1.0]);
-        let last = log(&values).into_runs(2, OnDuplicate::Last).unwrap();
+        let last = log(&values, 2, OnDuplicate::Last).into_runs().unwrap();
         assert_eq!(losses(&last), [2.0, 3.0, 8.0, -1.0]);
     }
 
     #[test]
     fn columns_of_other_runs_are_no_components_but_their_rows_are_steps() {
-        let mut log = Log::default();
+        let mut log = Log::new(3, OnDuplicate::Error);
         let (r, s) = (log.run("r"), log.run("s"));
         let (a, b) = (log.component("a"), log.component("b"));
         for (run, component, step, value, named) in [
@@ -370,9 +631,9 @@ mod tests {
             (s, a, 0, f64::NAN, false),
             (s, b, 0, f64::NAN, false),
         ] {
-            log.push(run, component, step, value, Place::new(0, 2), named);
+            log.push(run, component, step, value, Place::new(0, Unit::Line, 2), named).unwrap();
         }
-        let runs = log.into_runs(3, OnDuplicate::Error).unwrap();
+        let runs = log.into_runs().unwrap();
         assert_eq!(runs.components(0).collect::<Vec<_>>(), ["a"]);
         assert_eq!(runs.components(1).collect::<Vec<_>>(), ["a", "b"], "an empty run keeps its columns");
         assert_eq!(runs.points(), [2, 1]);
@@ -380,9 +641,62 @@ mod tests {
     }
 
     #[test]
-    fn places_keep_source_and_line() {
-        let place = Place::new(3, 5_000_000_000);
-        assert_eq!((place.source(), place.line()), (3, 5_000_000_000));
-        assert!(Place::new(0, 9) < Place::new(1, 2));
+    fn long_series_keep_their_newest_steps_and_know_of_all_others() {
+        // Strides of 1, then 10; enough to let many go.
+        let steps: Vec<i64> = (-50..50).chain((60..1000).step_by(10)).collect();
+        let values: Vec<(&str, &str, i64, f64)> = steps.iter().map(|&step| ("r", "a", step, step as f64)).collect();
+        let whole = log(&values, 3, OnDuplicate::Error);
+        assert!(whole.series[0].points.len() < 20 && whole.series[0].gone.ranges.len() <= 3);
+        assert_eq!(losses(&whole.into_runs().unwrap()), [970.0, 980.0, 990.0]);
+        // In any order, backward too.
+        for stride in [7, 101, steps.len() - 1] {
+            let shuffled: Vec<_> = (0..values.len()).map(|i| values[i * stride % values.len()]).collect();
+            let runs = log(&shuffled, 3, OnDuplicate::Error).into_runs().unwrap();
+            assert_eq!(losses(&runs), [970.0, 980.0, 990.0], "{stride}");
+        }
+        for (at, step) in steps.iter().enumerate() {
+            for policy in [OnDuplicate::Error, OnDuplicate::First, OnDuplicate::Last] {
+                let mut doubled = values.clone();
+                doubled.push(("r", "a", *step, -7.0));
+                let newest = match (policy, at + 3 >= steps.len()) {
+                    (OnDuplicate::Last, true) => -7.0,
+                    _ => *step as f64,
+                };
+                match log(&doubled, 3, policy).into_runs() {
+                    Ok(runs) => assert!(at + 3 < steps.len() || losses(&runs).contains(&newest)),
+                    Err(error) => {
+                        assert_eq!((error.step, error.second.number()), (*step, steps.len() as u64 + 2));
+                        assert_eq!(policy, OnDuplicate::Error);
+                        continue;
+                    }
+                }
+                assert_ne!(policy, OnDuplicate::Error, "{step} is there twice");
+            }
+        }
+        for missing in [-51, 55, 61, 69] {
+            let mut more = values.clone();
+            more.push(("r", "a", missing, 0.0));
+            more.push(("r", "b", missing, 0.0));
+            assert!(log(&more, 3, OnDuplicate::Error).into_runs().is_ok(), "{missing}");
+        }
+    }
+
+    #[test]
+    fn steps_at_the_ends_of_the_range_are_steps() {
+        let values: Vec<_> = [i64::MIN, -1, 0, i64::MAX - 1, i64::MAX].map(|step| ("r", "a", step, step as f64)).into();
+        for policy in [OnDuplicate::Error, OnDuplicate::First] {
+            let doubled: Vec<_> = values.iter().chain(&values).chain(&values).chain(&values).copied().collect();
+            assert_eq!(log(&doubled, 1, policy).into_runs().is_ok(), policy == OnDuplicate::First);
+        }
+        assert_eq!(losses(&log(&values, 1, OnDuplicate::Error).into_runs().unwrap()), [i64::MAX as f64]);
+    }
+
+    #[test]
+    fn places_keep_source_unit_and_number() {
+        for unit in [Unit::Line, Unit::Row, Unit::RowGroup, Unit::Batch, Unit::Record] {
+            let place = Place::new(3, unit, 5_000_000_000);
+            assert_eq!((place.source(), place.unit(), place.number()), (3, unit, 5_000_000_000));
+        }
+        assert!(Place::new(0, Unit::Record, 9) < Place::new(1, Unit::Line, 2));
     }
 }

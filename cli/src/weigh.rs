@@ -3,9 +3,9 @@
 use crate::args::WeighArguments;
 use crate::backend::{Answer, Backend};
 use crate::error::Error;
-use crate::input::{self, InputError, Problem, Source};
+use crate::input::{self, InputError};
 use crate::output::{self, Output};
-use crate::runs::{Duplicate, Runs};
+use crate::runs::{Log, Runs};
 use crate::summary::Summary;
 use softadapt::{Plan, Shape, ShapeError};
 use std::io;
@@ -21,27 +21,23 @@ pub(crate) fn run(arguments: &WeighArguments) -> Result<(), Error> {
     let config = arguments.config.config()?;
     let nothing = Shape::ragged(vec![0], arguments.window).map_err(|error| window_error(&error))?;
     Plan::new(config.clone(), nothing)?;
-    let sources: Vec<Source> = arguments.files.iter().map(|path| Source::new(path)).collect();
-    if sources.iter().filter(|&source| *source == Source::Stdin).count() > 1 {
-        return Err(Error::StdinTwice);
-    }
-    let output = Output::new(arguments.output.as_deref())?;
+    let sources = input::sources(&arguments.input.files)?;
+    let output = Output::new(arguments.output.output.as_deref())?;
     let backend = Backend::open(&arguments.backend)?;
     let opened = Instant::now();
 
-    let log = input::read(&sources, &arguments.columns.names(), !arguments.quiet)?;
-    let runs = log
-        .into_runs(arguments.window, arguments.on_duplicate)
-        .map_err(|duplicate| duplicate_error(&sources, *duplicate))?;
+    let mut log = Log::new(arguments.window, arguments.input.on_duplicate);
+    input::read_noted(&sources, &arguments.input.options(), !arguments.quiet, &mut log)?;
+    let runs = log.into_runs().map_err(|duplicate| InputError::duplicate(&sources, *duplicate))?;
     let plan = Plan::new(config, shape(&runs)?)?;
     let read = Instant::now();
 
-    let answer = backend.weigh(&plan, runs.losses(), runs.points())?;
+    let answer = backend.weigh(&plan, runs.losses(), runs.points(), None)?;
     let weighed = Instant::now();
 
     output.write(|out| match &answer {
-        Answer::Single(weights) => output::write_weights(out, arguments.format, &runs, weights),
-        Answer::Double(weights) => output::write_weights(out, arguments.format, &runs, weights),
+        Answer::Single(weights) => output::write_weights(out, arguments.output.format(), &runs, weights),
+        Answer::Double(weights) => output::write_weights(out, arguments.output.format(), &runs, weights),
     })?;
 
     if !arguments.quiet {
@@ -66,15 +62,8 @@ pub(crate) fn run(arguments: &WeighArguments) -> Result<(), Error> {
 }
 
 /// Without data, a shape can only be refused for its window.
-fn window_error(error: &ShapeError) -> Error {
+pub(crate) fn window_error(error: &ShapeError) -> Error {
     Error::Window { reason: error.to_string() }
-}
-
-fn duplicate_error(sources: &[Source], duplicate: Duplicate) -> Error {
-    let Duplicate { run, component, step, first, second } = duplicate;
-    let source = |number: usize| sources.get(number).cloned().unwrap_or(Source::Stdin);
-    let problem = Problem::Duplicate { run, component, step, first: (source(first.source()), first.line()) };
-    InputError::at_line(&source(second.source()), second.line(), problem).into()
 }
 
 fn shape(runs: &Runs) -> Result<Shape, Error> {

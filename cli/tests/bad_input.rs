@@ -3,7 +3,7 @@
 
 mod common;
 
-use common::{run, run_with, stderr};
+use common::{gzip, run, run_with, stderr};
 use std::fs;
 
 /// Bad logs by standard input, with what is said about them after `softadapt: <stdin>`.
@@ -122,9 +122,22 @@ fn places_name_the_file() {
     let output = run(&["weigh", "--backend", "cpu", &first, missing.to_str().unwrap()]);
     assert!(stderr(&output).starts_with(&format!("softadapt: {}: cannot be opened: ", missing.display())));
     assert_eq!(output.status.code(), Some(1));
-    let output = run(&["weigh", "--backend", "cpu", folder.path().to_str().unwrap()]);
-    assert!(stderr(&output).contains(": is a directory: name the files in it, such as `DIR/*.csv`\n"));
+    let empty = tempfile::tempdir().unwrap();
+    let output = run(&["weigh", "--backend", "cpu", empty.path().to_str().unwrap()]);
+    assert!(
+        stderr(&output).starts_with(&format!("softadapt: {}: holds no logs: files named ", empty.path().display()))
+    );
     assert_eq!(output.status.code(), Some(1));
+    let output = run(&["weigh", "--backend", "cpu", empty.path().join("*.csv").to_str().unwrap()]);
+    assert!(stderr(&output).ends_with("/*.csv: matches nothing: there is no such file\n"), "{}", stderr(&output));
+    let (log, select) = (b"run,step,a,b\nr,0,1,2\n", ["weigh", "-", "--backend", "cpu", "--select", "loss/*"]);
+    assert_eq!(
+        stderr(&run_with(&select, log)),
+        "softadapt: <stdin>: no component is left by --select and --strip-prefix: there are \"a\", \"b\"\n"
+    );
+    let half = &gzip(&log.repeat(50))[..30];
+    let message = stderr(&run_with(&["weigh", "-", "--backend", "cpu"], half));
+    assert!(message.contains("cannot be read: its gzip data is damaged or incomplete ("), "{message}");
 }
 
 #[test]
@@ -173,6 +186,8 @@ fn misuse_is_refused_before_anything_is_read() {
         (&["--backend", "cpu", "--adapter", "x"], "--adapter \"x\" does not fit --backend cpu"),
         (&["--backend", "reference", "--adapter", "x"], "--adapter \"x\" does not fit --backend reference"),
         (&["-", "-"], "`-` (standard input) can be given once only"),
+        (&["--select", "a[", "-"], "invalid value 'a[' for '--select <PATTERN>': unclosed character class"),
+        (&["--input-format", "xls"], "invalid value 'xls' for '--input-format <INPUT_FORMAT>'"),
         (&["--frobnicate"], "unexpected argument '--frobnicate'"),
     ];
     for (arguments, message) in cases {

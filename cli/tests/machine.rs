@@ -112,3 +112,25 @@ fn without_the_feature_the_gpu_is_misuse() {
         assert!(stderr(&output).starts_with("softadapt: built without the feature `gpu`"), "{}", stderr(&output));
     }
 }
+
+#[test]
+fn completions_and_man_pages_know_every_command_and_option() {
+    for shell in ["bash", "zsh", "fish"] {
+        let script = stdout(&run(&["completions", shell]));
+        for word in ["weigh", "replay", "sweep", "strip-prefix", "cycle-mean", "loss-weighted"] {
+            assert!(script.contains(word), "{shell}: {word}");
+        }
+    }
+    assert_eq!(run(&["completions", "abacus"]).status.code(), Some(2));
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().to_str().unwrap();
+    assert_eq!(stdout(&run(&["man", path])), "");
+    let page = |name: &str| std::fs::read_to_string(folder.path().join(name)).unwrap();
+    assert!(page("softadapt.1").contains("replay"));
+    let replay = page("softadapt-replay.1");
+    for word in ["softadapt replay", "cycle\\-mean", "Examples:"] {
+        assert!(replay.contains(word), "{word}: {replay}");
+    }
+    let missing = folder.path().join("missing");
+    assert_eq!(run(&["man", missing.to_str().unwrap()]).status.code(), Some(1));
+}

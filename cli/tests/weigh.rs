@@ -3,7 +3,11 @@
 
 mod common;
 
-use common::{LONG, Row, WIDE, by_name, command, data, rows, run, run_with, stderr, stdout};
+use arrow_array::cast::AsArray;
+use arrow_array::types::{Float32Type, Float64Type};
+use bytes::Bytes;
+use common::{LONG, Row, WIDE, by_name, command, data, gzip, rows, run, run_with, stderr, stdout};
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use serde_json::Value;
 use std::fs;
 use std::io::{BufRead, BufReader};
@@ -136,6 +140,39 @@ fn standard_input_is_a_file() {
     let long = fs::read(data(LONG)).unwrap();
     let piped = run_with(&["weigh", "--quiet", "--backend", "cpu", "-"], &long);
     assert_eq!(rows(&stdout(&piped)), weigh(&[&data(LONG), "--backend", "cpu"]));
+}
+
+#[test]
+fn compressed_files_patterns_and_folders_give_what_plain_files_give() {
+    let folder = tempfile::tempdir().unwrap();
+    let long = fs::read(data(LONG)).unwrap();
+    // The names say nothing; two gzip files behind one another are one.
+    let (first, second) = long.split_at(100_000);
+    fs::write(folder.path().join("a.csv"), [gzip(first), gzip(second)].concat()).unwrap();
+    let whole = weigh(&[&data(LONG), "--backend", "cpu"]);
+    let inside = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    for argument in ["a.csv", "*.csv", "[a-z].*", "."] {
+        assert_eq!(weigh(&[&inside(argument), "--backend", "cpu"]), whole, "{argument}");
+    }
+    let piped = run_with(&["weigh", "--quiet", "--backend", "cpu", "-"], &zstd::encode_all(&*long, 3).unwrap());
+    assert_eq!(rows(&stdout(&piped)), whole);
+}
+
+#[test]
+fn components_can_be_selected_and_their_names_cut() {
+    let long =
+        "run,step,component,value\nr,0,lr,9\nr,0,loss/a,1\nr,0,loss/b,2\nr,1,loss/a,2\nr,1,loss/b,1\nr,1,x/a,1\n";
+    let wide = "run,step,lr,loss/a,loss/b,x/a\nr,0,9,1,2,\nr,1,,2,1,1\n";
+    for text in [long, wide] {
+        let names = |options: &[&str]| {
+            let rows = weigh_text(text, &[&["--window", "2"], options].concat());
+            rows.iter().map(|row| row.component.clone()).collect::<Vec<_>>().join(" ")
+        };
+        assert_eq!(names(&["--select", "loss/*"]), "loss/a loss/b");
+        assert_eq!(names(&["--strip-prefix", "loss/"]), "a b");
+        assert_eq!(names(&["--select", "*/a", "--strip-prefix", "loss/"]), "a");
+        assert_eq!(names(&["--select", "lr", "--select", "x/?"]), "lr x/a");
+    }
 }
 
 #[test]
@@ -433,6 +470,56 @@ fn an_output_file_holds_what_standard_output_would() {
 }
 
 #[test]
+fn outputs_of_all_formats_hold_the_same_numbers() {
+    let folder = tempfile::tempdir().unwrap();
+    let log = data(LONG);
+    for (options, backend) in [("--scale components", "cpu"), ("--variant loss-weighted", "reference")] {
+        let options: Vec<&str> = options.split(' ').collect();
+        let expected = weigh(&[&[&*log, "--backend", backend], &*options].concat());
+        let write = |name: &str, more: &[&str]| {
+            let path = folder.path().join(name);
+            let to = ["weigh", &log, "--backend", backend, "-q", "-o", path.to_str().unwrap()];
+            assert_eq!(stdout(&run(&[&to, &*options, more].concat())), "");
+            fs::read(path).unwrap()
+        };
+        let lines = write("weights.jsonl", &[]);
+        assert_eq!(lines, write("weights.csv", &["--format", "json"]), "--format wins over the name");
+        for (line, row) in std::str::from_utf8(&lines).unwrap().lines().zip(&expected) {
+            let line: Value = serde_json::from_str(line).unwrap();
+            assert_eq!((line["run"].as_str(), line["component"].as_str()), (Some(&*row.run), Some(&*row.component)));
+            assert_eq!((line["weight"].as_f64(), line["status"].as_str()), (Some(row.weight()), Some(&*row.status)));
+            assert_eq!(line["mean_loss"].is_null(), ["nan", "inf"].contains(&&*row.mean_loss));
+        }
+        // A Parquet file of weights is a log in wide form, as far as columns go.
+        let bytes = write("weights.parquet", &[]);
+        let reader = ParquetRecordBatchReaderBuilder::try_new(Bytes::from(bytes)).unwrap().build().unwrap();
+        let batches: Vec<_> = reader.map(Result::unwrap).collect();
+        assert_eq!(batches.iter().map(|batch| batch.num_rows()).sum::<usize>(), expected.len());
+        let batch = &batches[0];
+        let names: Vec<String> = batch.schema().fields().iter().map(|field| field.name().clone()).collect();
+        assert_eq!(names, ["run", "component", "weight", "slope", "mean_loss", "status"]);
+        for (i, row) in expected.iter().enumerate() {
+            let text = |column: usize| batch.column(column).as_string::<i32>().value(i);
+            assert_eq!((text(0), text(1), text(5)), (&*row.run, &*row.component, &*row.status));
+            for (column, number) in [(2, &row.weight), (3, &row.slope), (4, &row.mean_loss)] {
+                match batch.column(column).as_primitive_opt::<Float32Type>() {
+                    Some(values) => {
+                        assert_eq!(backend, "cpu");
+                        let number: f32 = number.parse().unwrap();
+                        assert!(values.value(i) == number || (values.value(i).is_nan() && number.is_nan()));
+                    }
+                    None => {
+                        let value = batch.column(column).as_primitive::<Float64Type>().value(i);
+                        let number: f64 = number.parse().unwrap();
+                        assert!(value == number || (value.is_nan() && number.is_nan()));
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[test]
 fn a_failure_leaves_the_output_file_alone() {
     let folder = tempfile::tempdir().unwrap();
     let (old, new) = (folder.path().join("old.csv"), folder.path().join("new.csv"));
@@ -460,14 +547,14 @@ fn a_closed_pipe_ends_quietly() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("log.csv");
     fs::write(&path, log).unwrap();
-    for format in ["csv", "json"] {
+    for format in ["csv", "json", "parquet"] {
         let path = path.to_str().unwrap();
         let mut child = command(&["weigh", path, "--backend", "cpu", "--window", "2", "--quiet", "--format", format])
             .spawn()
             .unwrap();
-        let mut first = String::new();
-        BufReader::new(child.stdout.take().unwrap()).read_line(&mut first).unwrap();
-        assert!(first.contains("run"), "{first}");
+        let mut first = Vec::new();
+        BufReader::new(child.stdout.take().unwrap()).read_until(b'1', &mut first).unwrap();
+        assert!(!first.is_empty());
         let output = child.wait_with_output().unwrap();
         assert_eq!(output.status.code(), Some(0));
         assert_eq!(stderr(&output), "");

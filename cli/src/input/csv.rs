@@ -3,36 +3,40 @@
 //! Accepted beyond that: a UTF-8 byte order mark, CRLF line ends, blank lines, quoted fields, blanks around fields, other
 //! columns in long form. All columns of a wide form besides run and step are components.
 
-use super::ColumnNames;
-use super::error::{Fault, Problem, StepFault};
-use crate::runs::{ComponentId, Log, Place, RunId};
+use super::Target;
+use super::error::{Fault, Problem};
+use super::header::{Form, Header};
+use super::memo::Memo;
+use super::values::{number, shown, step};
+use crate::runs::{ComponentId, Place, RunId, Unit};
 use csv::{ByteRecord, Reader, ReaderBuilder, Terminator};
 use std::io::Read;
 
 /// Bytes read at once.
 const BUFFER: usize = 1 << 18;
-/// Integers up to here are exact as f64.
-const EXACT: f64 = (1u64 << 53) as f64;
-/// Characters of a bad field that a message shows.
-const SHOWN: usize = 40;
 
-/// Reads one source into `log`; `number` is its position among the sources.
+/// Reads one source.
 ///
 /// # Errors
 /// The first thing that is wrong, with its line and column.
-pub(super) fn read(mut input: impl Read, number: usize, names: &ColumnNames, log: &mut Log) -> Result<(), Fault> {
+pub(super) fn read(mut input: impl Read, target: &mut Target<'_>) -> Result<(), Fault> {
     let start = start(&mut input)?;
     let mut lines = Lines::new(start.as_slice().chain(input));
     let Some(line) = lines.next()? else { return Err(Problem::Empty.into()) };
-    let header = Header::new(&lines.record, names).map_err(|problem| Fault { line: Some(line), ..problem.into() })?;
-    let mut rows = Rows { header, number, run: None };
-    let components: Vec<(usize, ComponentId)> = match &rows.header.form {
+    let names: Result<Vec<String>, Problem> =
+        (0..lines.record.len()).map(|i| name(field(&lines.record, i)).map(str::to_owned)).collect();
+    let header = names.and_then(|names| Header::new(names, &target.options.columns));
+    let header = header.map_err(|problem| Fault::new(Unit::Line, line, problem))?;
+    let components: Vec<(usize, ComponentId)> = match &header.form {
         Form::Long { .. } => Vec::new(),
-        Form::Wide { components } => components.iter().map(|&i| (i, log.component(&rows.header.names[i]))).collect(),
+        Form::Wide { components } => {
+            components.iter().filter_map(|&i| Some((i, target.component(&header.names[i])?))).collect()
+        }
     };
+    let mut rows = Rows { header, wide: components, runs: Memo::new(), components: Memo::new() };
     while let Some(line) = lines.next()? {
-        rows.add(&lines.record, line, &components, log)?;
-        log.rows += 1;
+        rows.add(&lines.record, line, target)?;
+        target.sink.count_row();
     }
     Ok(())
 }
@@ -81,7 +85,7 @@ impl<R: Read> Lines<R> {
                         csv::ErrorKind::Io(error) => Problem::Read(error),
                         other => Problem::Read(std::io::Error::other(format!("{other:?}"))),
                     };
-                    return Err(Fault { line: Some(before), ..problem.into() });
+                    return Err(Fault::new(Unit::Line, before, problem));
                 }
             }
             // The reader has passed blank lines, then the record's own: count back from its end.
@@ -101,93 +105,29 @@ fn field(record: &ByteRecord, index: usize) -> &[u8] {
     record.get(index).unwrap_or_default().trim_ascii()
 }
 
-/// What the columns are.
-#[derive(Debug)]
-struct Header {
-    names: Vec<String>,
-    run: usize,
-    step: usize,
-    form: Form,
-}
-
-#[derive(Debug)]
-enum Form {
-    Long { component: usize, value: usize },
-    Wide { components: Vec<usize> },
-}
-
-impl Header {
-    fn new(record: &ByteRecord, wanted: &ColumnNames) -> Result<Self, Problem> {
-        let mut names = Vec::with_capacity(record.len());
-        for index in 0..record.len() {
-            names.push(name(field(record, index))?.to_owned());
-        }
-        let find = |name: &str| -> Result<Option<usize>, Problem> {
-            let mut found = (0..names.len()).filter(|&i| names[i] == name);
-            match (found.next(), found.next()) {
-                (_, Some(_)) => Err(Problem::ColumnTwice { name: name.to_owned() }),
-                (first, None) => Ok(first),
-            }
-        };
-        let missing = |name: &str, option| Problem::NoColumn { name: name.to_owned(), option, header: names.clone() };
-        let require = |name: &Option<String>, usual: &str, option| {
-            let name = name.as_deref().unwrap_or(usual);
-            find(name)?.ok_or_else(|| missing(name, option))
-        };
-        let run = require(&wanted.run, "run", "--run-column")?;
-        let step = require(&wanted.step, "step", "--step-column")?;
-        // Without options a lone `value` is a component of that name; a lone `component` cannot be one, it holds names.
-        let long = wanted.component.is_some() || wanted.value.is_some() || find("component")?.is_some();
-        let form = if long {
-            Form::Long {
-                component: require(&wanted.component, "component", "--component-column")?,
-                value: require(&wanted.value, "value", "--value-column")?,
-            }
-        } else {
-            let components: Vec<usize> = (0..names.len()).filter(|&i| i != run && i != step).collect();
-            for &i in &components {
-                if names[i].is_empty() {
-                    return Err(Problem::UnnamedColumn { position: i + 1 });
-                }
-                find(&names[i])?;
-            }
-            if components.is_empty() {
-                return Err(Problem::NoComponents);
-            }
-            Form::Wide { components }
-        };
-        Ok(Self { names, run, step, form })
-    }
-}
-
 /// Turns records into values of a log.
 struct Rows {
     header: Header,
-    number: usize,
-    /// The run of the row before: rows of a run mostly follow one another.
-    run: Option<(Vec<u8>, RunId)>,
+    /// Columns of the wide form that count.
+    wide: Vec<(usize, ComponentId)>,
+    runs: Memo<RunId>,
+    /// Components of the long form; `None` of one that does not count.
+    components: Memo<Option<ComponentId>>,
 }
 
 impl Rows {
-    fn add(
-        &mut self,
-        record: &ByteRecord,
-        line: u64,
-        components: &[(usize, ComponentId)],
-        log: &mut Log,
-    ) -> Result<(), Fault> {
+    fn add(&mut self, record: &ByteRecord, line: u64, target: &mut Target<'_>) -> Result<(), Fault> {
         let header = &self.header;
         let fault = |index: usize, problem: Problem| Fault {
-            line: Some(line),
             column: Some(header.names[index].clone()),
-            problem: Box::new(problem),
+            ..Fault::new(Unit::Line, line, problem)
         };
         if record.len() != header.names.len() {
             let open_quote = record.iter().next_back().is_some_and(|field| field.contains(&b'\n'));
             let problem = Problem::Fields { fields: record.len(), columns: header.names.len(), open_quote };
-            return Err(Fault { line: Some(line), ..problem.into() });
+            return Err(Fault::new(Unit::Line, line, problem));
         }
-        let place = Place::new(self.number, line);
+        let place = Place::new(target.number, Unit::Line, line);
         let text = field(record, header.step);
         let step =
             step(text).map_err(|reason| fault(header.step, Problem::Step { text: shown(text), fault: reason }))?;
@@ -201,24 +141,35 @@ impl Rows {
             number(text).ok_or_else(|| fault(index, Problem::NotANumber { text: shown(text) }))
         };
         let bytes = field(record, header.run);
-        let run = match &self.run {
-            Some((last, id)) if last == bytes => *id,
-            _ => {
-                let id = log.run(named(header.run)?);
-                self.run = Some((bytes.to_vec(), id));
-                id
+        let run = match self.runs.get(bytes) {
+            Some(run) => run,
+            None => {
+                let run = target.sink.run(named(header.run)?);
+                self.runs.insert(bytes, run);
+                run
             }
         };
+        let of_sink = |problem| Fault::new(Unit::Line, line, problem);
         match header.form {
             Form::Long { component, value: column } => {
                 let value = value(column)?;
-                let component = log.component(named(component)?);
-                log.push(run, component, step, value, place, true);
+                let bytes = field(record, component);
+                let id = match self.components.get(bytes) {
+                    Some(id) => id,
+                    None => {
+                        let id = target.component(named(component)?);
+                        self.components.insert(bytes, id);
+                        id
+                    }
+                };
+                if let Some(id) = id {
+                    target.sink.push(run, id, step, value, place, true).map_err(of_sink)?;
+                }
             }
             Form::Wide { .. } => {
-                for &(index, component) in components {
+                for &(index, component) in &self.wide {
                     let filled = !field(record, index).is_empty();
-                    log.push(run, component, step, value(index)?, place, filled);
+                    target.sink.push(run, component, step, value(index)?, place, filled).map_err(of_sink)?;
                 }
             }
         }
@@ -231,95 +182,22 @@ fn name(bytes: &[u8]) -> Result<&str, Problem> {
     std::str::from_utf8(bytes).map_err(|_| Problem::NotUtf8 { text: shown(bytes) })
 }
 
-/// A loss; an empty field is a missing one. Rust's own spellings: decimals with or without exponent, `nan`, `inf` and
-/// `infinity` in any case and with either sign.
-fn number(bytes: &[u8]) -> Option<f64> {
-    if bytes.is_empty() {
-        return Some(f64::NAN);
-    }
-    std::str::from_utf8(bytes).ok()?.parse().ok()
-}
-
-/// A step: an integer, also written `3.0` or `1e3`.
-fn step(bytes: &[u8]) -> Result<i64, StepFault> {
-    if bytes.is_empty() {
-        return Err(StepFault::Empty);
-    }
-    let text = std::str::from_utf8(bytes).map_err(|_| StepFault::NotANumber)?;
-    if let Ok(step) = text.parse() {
-        return Ok(step);
-    }
-    match text.parse::<f64>() {
-        Ok(step) if step.is_finite() && step.fract() != 0.0 => Err(StepFault::Fraction),
-        Ok(step) if step.abs() <= EXACT => Ok(step as i64),
-        // Finite, or a finite decimal beyond f64: not the words inf and nan.
-        Ok(_) if bytes.iter().any(u8::is_ascii_digit) => Err(StepFault::OutOfRange),
-        _ => Err(StepFault::NotANumber),
-    }
-}
-
-/// The start of a bad field, for a message of one line.
-fn shown(bytes: &[u8]) -> String {
-    let text = String::from_utf8_lossy(bytes);
-    let mut start: String = text.chars().take(SHOWN).collect();
-    if start.len() < text.len() {
-        start.push('…');
-    }
-    start
-}
-
 #[cfg(test)]
 mod tests {
     #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
     use super::*;
-    use crate::runs::{OnDuplicate, Runs};
+    use crate::input::{LeftOut, Options};
+    use crate::runs::{Log, OnDuplicate, Runs};
 
     fn log(text: &[u8]) -> Result<Log, Fault> {
-        let mut log = Log::default();
-        read(text, 0, &ColumnNames::default(), &mut log).map(|()| log)
+        let mut log = Log::new(2, OnDuplicate::Error);
+        let options = Options::default();
+        let mut target = Target { number: 0, options: &options, sink: &mut log, left_out: &mut LeftOut::default() };
+        read(text, &mut target).map(|()| log)
     }
 
     fn runs(text: &[u8]) -> Runs {
-        log(text).unwrap().into_runs(2, OnDuplicate::Error).unwrap()
-    }
-
-    #[test]
-    fn numbers_are_rusts_and_empty_fields_missing() {
-        for (text, value) in
-            [("1", 1.0), ("-2.5e-3", -2.5e-3), (".5", 0.5), ("+7.", 7.0), ("0.1", 0.1), ("1e999", f64::INFINITY)]
-        {
-            assert_eq!(number(text.as_bytes()), Some(value), "{text}");
-        }
-        for text in ["inf", "Infinity", "-inf", "NaN", "nan", "-nan", ""] {
-            assert!(number(text.as_bytes()).is_some_and(|x| !x.is_finite()), "{text}");
-        }
-        for text in ["abc", "1,5", "1_000", "0x10", "1 2", "--1", "1e", "null", "\u{0}", "１"] {
-            assert_eq!(number(text.as_bytes()), None, "{text}");
-        }
-        assert_eq!(number(b"\xff"), None);
-    }
-
-    #[test]
-    fn steps_are_integers_in_any_spelling() {
-        for (text, value) in
-            [("3", 3), ("3.0", 3), ("-4", -4), ("1e3", 1000), ("+2", 2), ("9223372036854775807", i64::MAX)]
-        {
-            assert_eq!(step(text.as_bytes()), Ok(value), "{text}");
-        }
-        for (text, fault) in [
-            ("", StepFault::Empty),
-            ("2.5", StepFault::Fraction),
-            ("1e-3", StepFault::Fraction),
-            ("epoch 3", StepFault::NotANumber),
-            ("nan", StepFault::NotANumber),
-            ("inf", StepFault::NotANumber),
-            ("9223372036854775808", StepFault::OutOfRange),
-            ("-9223372036854775809", StepFault::OutOfRange),
-            ("9007199254740994.0", StepFault::OutOfRange),
-            ("1e400", StepFault::OutOfRange),
-        ] {
-            assert_eq!(step(text.as_bytes()), Err(fault), "{text}");
-        }
+        log(text).unwrap().into_runs().unwrap()
     }
 
     #[test]
@@ -347,7 +225,7 @@ mod tests {
 
     #[test]
     fn lines_are_counted_over_blanks_quotes_and_both_line_ends() {
-        let line = |text: &[u8]| log(text).map(|_| ()).unwrap_err().line;
+        let line = |text: &[u8]| log(text).map(|_| ()).unwrap_err().place.map(|(_, line)| line);
         assert_eq!(line(b"run,step,a\nr,0,x\n"), Some(2));
         assert_eq!(line(b"run,step,a\nr,0,x"), Some(2));
         assert_eq!(line(b"run,step,a\r\nr,0,1\r\nr,1,x\r\n"), Some(3));

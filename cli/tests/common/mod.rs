@@ -12,10 +12,38 @@ pub(crate) const LONG: &str = "losses.csv";
 /// The example log in wide form.
 pub(crate) const WIDE: &str = "losses_wide.csv";
 
+/// The example log as a Parquet file.
+pub(crate) const PARQUET: &str = "losses.parquet";
+/// Some of the runs as TensorBoard event folders.
+pub(crate) const EVENTS: &str = "tensorboard";
+
+/// The options of every setting of expected.json.
+pub(crate) fn settings() -> Vec<Vec<String>> {
+    let text = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/expected.json")).unwrap();
+    let settings: Vec<serde_json::Value> = serde_json::from_str(&text).unwrap();
+    let options = |setting: &serde_json::Value| {
+        let mut options = vec!["--variant".to_owned(), setting["variant"].as_str().unwrap().to_owned()];
+        for (option, key) in [("--beta", "beta"), ("--window", "window"), ("--order", "accuracy_order")] {
+            if !setting[key].is_null() {
+                options.extend([option.to_owned(), setting[key].to_string()]);
+            }
+        }
+        options
+    };
+    settings.iter().map(options).collect()
+}
+
 /// Path of an example log.
 pub(crate) fn data(name: &str) -> String {
     let folder: PathBuf = [env!("CARGO_MANIFEST_DIR"), "..", "examples", "data"].iter().collect();
     folder.join(name).to_str().unwrap().to_owned()
+}
+
+/// Bytes as a gzip file holds them.
+pub(crate) fn gzip(bytes: &[u8]) -> Vec<u8> {
+    let mut out = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+    out.write_all(bytes).unwrap();
+    out.finish().unwrap()
 }
 
 /// The command with these arguments.
@@ -33,9 +61,15 @@ pub(crate) fn run(arguments: &[&str]) -> Output {
 /// Runs the command with `input` on its standard input.
 pub(crate) fn run_with(arguments: &[&str], input: &[u8]) -> Output {
     let mut child = command(arguments).stdin(Stdio::piped()).spawn().unwrap();
-    // A command that refuses its options reads nothing.
-    let _ = child.stdin.take().unwrap().write_all(input);
-    child.wait_with_output().unwrap()
+    let mut stdin = child.stdin.take().unwrap();
+    std::thread::scope(|scope| {
+        // Beside reading: a command that streams would wait for its output to be taken.
+        scope.spawn(move || {
+            // A command that refuses its options reads nothing.
+            let _ = stdin.write_all(input);
+        });
+        child.wait_with_output().unwrap()
+    })
 }
 
 /// Standard output of a run that must have succeeded.
