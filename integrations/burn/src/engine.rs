@@ -1,0 +1,215 @@
+//! The GPU side: core's kernels on Burn's buffers.
+//!
+//! Burn's tensors are ranges of buffers that it shares between tensors. The balancer's own buffers belong to us, so losses
+//! are read where they lie, and no kernel sees one buffer both as input and as output; the weights are copied into the
+//! tensor that goes back, a range of one of Burn's buffers.
+
+use crate::device::Handles;
+use crate::error::SetupError;
+use burn_cubecl::cubecl::client::Client;
+use burn_cubecl::cubecl::server::Handle;
+use burn_cubecl::cubecl::wgpu::{AutoCompiler, WgpuResource, WgpuServer};
+use softadapt::gpu::{self, BoundKernel, Kernels};
+use softadapt::{BalancerPlan, BalancerState, wgpu};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// Bound kernels that are kept. Burn hands out the same few places again and again; more would only keep its pages alive.
+const KEPT: usize = 4;
+
+/// What runs behind every wgpu device of Burn's.
+type Server = WgpuServer<AutoCompiler>;
+
+/// What to do with the state before the weights are copied out.
+#[derive(Clone, Debug)]
+pub(crate) enum Command {
+    /// Nothing.
+    Read,
+    /// Take one step's losses and update the weights.
+    Push,
+    /// Add a batch's losses to the open epoch.
+    Accumulate,
+    /// Push the mean of the open epoch.
+    CloseEpoch,
+    /// Back to the initial state: members.
+    Reset(Arc<[usize]>),
+    /// Members' states onto others: (from, to).
+    Copy(Arc<[(usize, usize)]>),
+    /// One beta per member.
+    Betas(Arc<[f32]>),
+    /// All of it.
+    Load(Arc<BalancerState>),
+}
+
+impl Command {
+    /// Whether it reads losses; the others are given something else in their place.
+    pub(crate) fn takes_losses(&self) -> bool {
+        matches!(self, Self::Push | Self::Accumulate)
+    }
+}
+
+/// A balancer on a wgpu device that Burn works on too. Commands run one after the other, on whatever thread Burn runs them.
+#[derive(Debug)]
+pub(crate) struct Engine {
+    handles: Handles,
+    plan: BalancerPlan,
+    inner: Mutex<Inner>,
+    /// The first failure since the last load.
+    failure: Mutex<Option<String>>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    balancer: gpu::Balancer,
+    /// Newest last.
+    bound: Vec<Bound>,
+}
+
+/// A kernel bound to losses at a place of one of Burn's buffers.
+#[derive(Debug)]
+struct Bound {
+    buffer: wgpu::Buffer,
+    offset: u64,
+    kernel: BoundKernel,
+}
+
+impl Engine {
+    pub(crate) fn new(handles: Handles, plan: &BalancerPlan) -> Result<Self, SetupError> {
+        let balancer = Kernels::new(&handles.device).balancer(plan)?;
+        let inner = Mutex::new(Inner { balancer, bound: Vec::with_capacity(KEPT) });
+        Ok(Self { handles, plan: plan.clone(), inner, failure: Mutex::new(None) })
+    }
+
+    /// Takes the failure of an earlier command.
+    pub(crate) fn failure(&self) -> Option<String> {
+        lock(&self.failure).clone()
+    }
+
+    /// Bytes of a snapshot.
+    pub(crate) fn snapshot_bytes(&self) -> u64 {
+        lock(&self.inner).balancer.snapshot_bytes()
+    }
+
+    /// Runs a command on losses (ignored by most) and returns new memory with the weights after it. Submits, never waits.
+    ///
+    /// A failure is kept for the caller's next call, since fusion runs this after the caller has gone on, and answered by
+    /// `None`.
+    pub(crate) fn run(&self, client: &Client, losses: Handle, command: &Command) -> Option<Handle> {
+        let bytes = 4 * self.plan.losses_len();
+        let output = client.empty(bytes);
+        let result = self.try_run(client, losses, command, output.clone());
+        self.keep(result).map(|()| output)
+    }
+
+    /// Copies the whole state into new memory.
+    pub(crate) fn snapshot(&self, client: &Client) -> Option<Handle> {
+        let output = client.empty(self.snapshot_bytes() as usize);
+        let result = client.get_resource::<Server>(output.clone()).map_err(text).map(|place| {
+            let mut encoder = self.encoder();
+            let place = place.resource();
+            lock(&self.inner).balancer.record_snapshot(&mut encoder, &place.buffer, place.offset);
+            self.handles.queue.submit([encoder.finish()]);
+        });
+        self.keep(result).map(|()| output)
+    }
+
+    fn keep<T>(&self, result: Result<T, String>) -> Option<T> {
+        let message = match result {
+            Ok(value) => return Some(value),
+            Err(message) => message,
+        };
+        log::error!("softadapt: {message}");
+        lock(&self.failure).get_or_insert(message);
+        None
+    }
+
+    fn try_run(&self, client: &Client, losses: Handle, command: &Command, output: Handle) -> Result<(), String> {
+        // Asking for the losses' place also submits Burn's work on them: ours comes after it in the queue, and whatever Burn
+        // does with the weights after ours. Both must live until then: Burn may move the memory of handles it sees no more.
+        let losses = client.get_resource::<Server>(losses).map_err(text)?;
+        let output = client.get_resource::<Server>(output).map_err(text)?;
+        let mut inner = lock(&self.inner);
+        let mut encoder = self.encoder();
+        inner.record(&self.handles, &mut encoder, losses.resource(), command)?;
+        let place = output.resource();
+        encoder.copy_buffer_to_buffer(
+            inner.balancer.weights(),
+            0,
+            &place.buffer,
+            place.offset,
+            4 * self.plan.losses_len() as u64,
+        );
+        self.handles.queue.submit([encoder.finish()]);
+        if matches!(command, Command::Load(_)) {
+            *lock(&self.failure) = None;
+        }
+        Ok(())
+    }
+
+    fn encoder(&self) -> wgpu::CommandEncoder {
+        self.handles.device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label: Some("softadapt") })
+    }
+}
+
+impl Inner {
+    /// Records the command, or writes through the queue what takes effect before the next submit.
+    fn record(
+        &mut self,
+        handles: &Handles,
+        encoder: &mut wgpu::CommandEncoder,
+        losses: &WgpuResource,
+        command: &Command,
+    ) -> Result<(), String> {
+        let kernel = match command {
+            Command::Read => return Ok(()),
+            Command::Load(state) => {
+                return self.balancer.load(&handles.queue, state).map_err(text);
+            }
+            Command::Betas(betas) => {
+                let bytes: Vec<u8> = betas.iter().flat_map(|beta| beta.to_ne_bytes()).collect();
+                if let Some(buffer) = self.balancer.betas() {
+                    handles.queue.write_buffer(buffer, 0, &bytes);
+                }
+                return Ok(());
+            }
+            Command::Push | Command::Accumulate => self.bound(losses, matches!(command, Command::Push))?,
+            Command::CloseEpoch => self.balancer.close_epoch().map_err(text)?,
+            Command::Reset(members) => self.balancer.reset(members).map_err(text)?,
+            Command::Copy(pairs) => self.balancer.copy(pairs).map_err(text)?,
+        };
+        kernel.record(&mut encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default()));
+        Ok(())
+    }
+
+    /// The kernel that takes losses, bound to their place. A plan has either pushes or batches, so the place is the key.
+    fn bound(&mut self, losses: &WgpuResource, push: bool) -> Result<BoundKernel, String> {
+        let found = self.bound.iter().position(|bound| bound.offset == losses.offset && bound.buffer == losses.buffer);
+        let bound = match found {
+            Some(place) => self.bound.remove(place),
+            None => {
+                let binding = wgpu::BufferBinding {
+                    buffer: &losses.buffer,
+                    offset: losses.offset,
+                    size: wgpu::BufferSize::new(losses.size),
+                };
+                let kernel = if push { self.balancer.step(binding) } else { self.balancer.accumulate(binding) };
+                let kernel = kernel.map_err(text)?;
+                if self.bound.len() == KEPT {
+                    self.bound.remove(0);
+                }
+                Bound { buffer: losses.buffer.clone(), offset: losses.offset, kernel }
+            }
+        };
+        let kernel = bound.kernel.clone();
+        self.bound.push(bound);
+        Ok(kernel)
+    }
+}
+
+fn text(error: impl ToString) -> String {
+    error.to_string()
+}
+
+/// A thread that panicked while it held a lock cannot have left anything half changed: commands that fail change nothing.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
