@@ -103,11 +103,12 @@ impl Engine {
     /// Copies the whole state into new memory.
     pub(crate) fn snapshot(&self, client: &Client) -> Option<Handle> {
         let output = client.empty(self.snapshot_bytes() as usize);
-        let result = client.get_resource::<Server>(output.clone()).map_err(text).map(|place| {
+        let result = client.get_resource::<Server>(output.clone()).map_err(text).and_then(|place| {
             let mut encoder = self.encoder();
             let place = place.resource();
-            lock(&self.inner).balancer.record_snapshot(&mut encoder, &place.buffer, place.offset);
+            lock(&self.inner).balancer.record_snapshot(&mut encoder, &place.buffer, place.offset).map_err(text)?;
             self.handles.queue.submit([encoder.finish()]);
+            Ok(())
         });
         self.keep(result).map(|()| output)
     }
@@ -128,6 +129,10 @@ impl Engine {
         let losses = client.get_resource::<Server>(losses).map_err(text)?;
         let output = client.get_resource::<Server>(output).map_err(text)?;
         let mut inner = lock(&self.inner);
+        // The first command of every balancer: were these the handles of another device than Burn's, wgpu would say so here,
+        // and to nobody else. Later commands cost no scope.
+        let scope = matches!(command, Command::Read)
+            .then(|| self.handles.device.push_error_scope(wgpu::ErrorFilter::Validation));
         let mut encoder = self.encoder();
         inner.record(&self.handles, &mut encoder, losses.resource(), command)?;
         let place = output.resource();
@@ -139,6 +144,9 @@ impl Engine {
             4 * self.plan.losses_len() as u64,
         );
         self.handles.queue.submit([encoder.finish()]);
+        if let Some(error) = scope.and_then(|scope| pollster::block_on(scope.pop())) {
+            return Err(error.to_string());
+        }
         if matches!(command, Command::Load(_)) {
             *lock(&self.failure) = None;
         }
@@ -173,8 +181,16 @@ impl Inner {
             }
             Command::Push | Command::Accumulate => self.bound(losses, matches!(command, Command::Push))?,
             Command::CloseEpoch => self.balancer.close_epoch().map_err(text)?,
-            Command::Reset(members) => self.balancer.reset(members).map_err(text)?,
-            Command::Copy(pairs) => self.balancer.copy(pairs).map_err(text)?,
+            Command::Reset(members) => {
+                let Some(list) = list(&handles.device, members.iter().copied())? else { return Ok(()) };
+                self.balancer.reset(list.as_entire_buffer_binding()).map_err(text)?
+            }
+            Command::Copy(pairs) => {
+                let Some(list) = list(&handles.device, pairs.iter().flat_map(|&(from, to)| [from, to]))? else {
+                    return Ok(());
+                };
+                self.balancer.copy(list.as_entire_buffer_binding()).map_err(text)?
+            }
         };
         kernel.record(&mut encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default()));
         Ok(())
@@ -203,6 +219,23 @@ impl Inner {
         self.bound.push(bound);
         Ok(kernel)
     }
+}
+
+/// A buffer of u32; none for an empty list.
+fn list(device: &wgpu::Device, words: impl Iterator<Item = usize>) -> Result<Option<wgpu::Buffer>, String> {
+    let bytes: Vec<u8> = words.flat_map(|word| (word as u32).to_ne_bytes()).collect();
+    if bytes.is_empty() {
+        return Ok(None);
+    }
+    let buffer = device.create_buffer(&wgpu::BufferDescriptor {
+        label: Some("softadapt list"),
+        size: bytes.len() as u64,
+        usage: wgpu::BufferUsages::STORAGE,
+        mapped_at_creation: true,
+    });
+    buffer.slice(..).get_mapped_range_mut().map_err(text)?.copy_from_slice(&bytes);
+    buffer.unmap();
+    Ok(Some(buffer))
 }
 
 fn text(error: impl ToString) -> String {
