@@ -36,7 +36,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let device = common::device()?;
     let data = Digits::load(&device)?;
     if options.has("overhead") {
-        return overhead(&data[0], size, if quick { 1 } else { 15 }, &device);
+        return overhead(&data[0], size, if quick { 1 } else { 21 }, &device);
     }
 
     println!("{seeds} seeds, {epochs} epochs of {} steps, batches of {size}", data[0].len / size);
@@ -131,9 +131,8 @@ fn train(
     [train, test]: &[Digits; 2],
     device: &Device,
 ) -> Result<Vec<Record>, Box<dyn Error>> {
-    let mut balancer = config(variant)
-        .map(|config| LossBalancer::new(config, COMPONENTS.len(), HISTORY, device))
-        .transpose()?;
+    let mut balancer =
+        config(variant).map(|config| LossBalancer::new(config, COMPONENTS.len(), HISTORY, device)).transpose()?;
     device.seed(seed);
     let mut model = Model::new(&device.clone().autodiff());
     let mut optimizer = AdamConfig::new().init();
@@ -191,7 +190,9 @@ fn report(results: &[Vec<Run>]) {
         let (accuracy, spread) = last(3);
         let epochs: Vec<String> = runs
             .iter()
-            .map(|(history, _)| history.iter().position(|r| r[3] >= GOAL).map_or("-".to_owned(), |e| (e + 1).to_string()))
+            .map(|(history, _)| {
+                history.iter().position(|r| r[3] >= GOAL).map_or("-".to_owned(), |e| (e + 1).to_string())
+            })
             .collect();
         let time = runs.iter().map(|(_, time)| time).sum::<f64>() / runs.len() as f64;
         println!(
@@ -231,14 +232,12 @@ fn overhead(train: &Digits, size: usize, rounds: usize, device: &Device) -> Resu
         Weighting::Adaptive(LossBalancer::from_plan(plan.clone(), device)?),
         Weighting::ReadBack(cpu::Balancer::new(&plan)),
     ];
-    let mut models: Vec<_> = weightings
-        .iter()
-        .map(|_| Some((Model::new(&device.clone().autodiff()), AdamConfig::new().init())))
-        .collect();
+    let mut models: Vec<_> =
+        weightings.iter().map(|_| Some((Model::new(&device.clone().autodiff()), AdamConfig::new().init()))).collect();
     let batches = train.len / size;
-    let steps = 4 * batches;
+    let steps = 2 * batches;
     println!("{rounds} rounds of {steps} steps each");
-    let seconds = common::compare(weightings.len(), rounds, steps, device, |variant, steps| {
+    let costs = common::compare(weightings.len(), rounds, steps, device, |variant, steps| {
         let (mut model, mut optimizer) = models[variant].take().ok_or("no model")?;
         for step in 0..steps {
             let (pixels, labels) = train.batch(step % batches, size);
@@ -249,6 +248,6 @@ fn overhead(train: &Digits, size: usize, rounds: usize, device: &Device) -> Resu
         models[variant] = Some((model, optimizer));
         Ok(())
     })?;
-    common::print_comparison(&["fixed weights", "softadapt-burn", "losses read back, CPU twin"], &seconds);
-    Ok(())
+    common::print_comparison(&["fixed weights", "softadapt-burn", "losses read back, CPU twin"], &costs);
+    common::bare_cost(&mut weightings, [1, COMPONENTS.len()], rounds, device)
 }

@@ -67,16 +67,8 @@ fn main() -> Result<(), Box<dyn Error>> {
 }
 
 /// What is known after so many steps.
-const RECORD: [&str; 8] = [
-    "step",
-    "relative_error",
-    "residual",
-    "boundary",
-    "data",
-    "weight_residual",
-    "weight_boundary",
-    "weight_data",
-];
+const RECORD: [&str; 8] =
+    ["step", "relative_error", "residual", "boundary", "data", "weight_residual", "weight_boundary", "weight_data"];
 type Record = [f64; RECORD.len()];
 
 /// The records of a run, and its seconds.

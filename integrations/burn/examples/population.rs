@@ -35,7 +35,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let [train, test] = Digits::load(&device)?;
     let hyper = Hyper::new(members);
     if options.has("overhead") {
-        return overhead(&hyper, &train, size, if quick { 1 } else { 15 }, &device);
+        return overhead(&hyper, &train, size, if quick { 1 } else { 21 }, &device);
     }
 
     println!("{members} members, {epochs} epochs of {} steps, batches of {size}", train.len / size);
@@ -83,10 +83,8 @@ fn main() -> Result<(), Box<dyn Error>> {
 /// Weights add up to the number of components, as equal weights of 1 do; scale-free scores, so that one beta suits all
 /// learning rates.
 fn config() -> BalancerConfig {
-    let config = Config::original()
-        .with_slope(Slope::LeastSquares)
-        .with_normalize(Normalize::L1)
-        .with_scale(Scale::Components);
+    let config =
+        Config::original().with_slope(Slope::LeastSquares).with_normalize(Normalize::L1).with_scale(Scale::Components);
     BalancerConfig::new(config).with_per_group_beta(true)
 }
 
@@ -190,19 +188,16 @@ impl Population {
 
 /// Prints the last epoch by beta, over all learning rates.
 fn report(hyper: &Hyper, last: &[Vec<f64>]) {
-    println!("\n{:>6} {:>9} {:>9} {:>15} {:>15} {:>11}", "beta", "accuracy", "best", COMPONENTS[0], COMPONENTS[1], COMPONENTS[2]);
+    println!(
+        "\n{:>6} {:>9} {:>9} {:>15} {:>15} {:>11}",
+        "beta", "accuracy", "best", COMPONENTS[0], COMPONENTS[1], COMPONENTS[2]
+    );
     for beta in BETAS {
         let own: Vec<&Vec<f64>> =
             last.iter().zip(&hyper.betas).filter(|(_, other)| **other == beta).map(|(row, _)| row).collect();
         let mean = |column: usize| own.iter().map(|row| row[column]).sum::<f64>() / own.len() as f64;
         let best = own.iter().map(|row| row[7]).fold(0.0, f64::max);
-        println!(
-            "{beta:6} {:9.4} {best:9.4} {:15.5} {:15.5} {:11.5}",
-            mean(7),
-            mean(4),
-            mean(5),
-            mean(6)
-        );
+        println!("{beta:6} {:9.4} {best:9.4} {:15.5} {:15.5} {:11.5}", mean(7), mean(4), mean(5), mean(6));
     }
     println!("(mean over learning rates; best: the best member; beta 0 is equal weights)\n");
 }
@@ -236,15 +231,15 @@ fn overhead(hyper: &Hyper, train: &Digits, size: usize, rounds: usize, device: &
     ];
     let mut populations: Vec<Population> = weightings.iter().map(|_| Population::new(hyper, device)).collect();
     let batches = train.len / size;
-    let steps = 2 * batches;
+    let steps = batches;
     println!("{members} members, {rounds} rounds of {steps} steps each");
-    let seconds = common::compare(weightings.len(), rounds, steps, device, |variant, steps| {
+    let costs = common::compare(weightings.len(), rounds, steps, device, |variant, steps| {
         for step in 0..steps {
             let (pixels, labels) = train.batch(step % batches, size);
             populations[variant].step(pixels, labels, &mut weightings[variant])?;
         }
         Ok(())
     })?;
-    common::print_comparison(&["fixed weights", "softadapt-burn", "losses read back, CPU twin"], &seconds);
-    Ok(())
+    common::print_comparison(&["fixed weights", "softadapt-burn", "losses read back, CPU twin"], &costs);
+    common::bare_cost(&mut weightings, [members, COMPONENTS.len()], rounds, device)
 }

@@ -33,12 +33,38 @@ pub struct LossBalancer {
 
 /// Where the state is.
 enum Place {
-    Gpu {
-        engine: Arc<Engine>,
-        /// The weights after the last command.
-        weights: DispatchTensor,
-    },
+    Gpu(Box<OnGpu>),
     Cpu(Box<cpu::Balancer>),
+}
+
+/// A state on the device.
+struct OnGpu {
+    engine: Arc<Engine>,
+    /// The weights after the last command.
+    weights: DispatchTensor,
+}
+
+impl OnGpu {
+    fn new(engine: Engine, dims: [usize; 2], device: &Device) -> Self {
+        let engine = Arc::new(engine);
+        let start = Tensor::<2>::zeros(dims, (device, DType::F32)).into_dispatch();
+        let weights = Dispatch::softadapt_run(start.clone(), start, engine.clone(), Command::Read);
+        Self { engine, weights }
+    }
+
+    /// Runs a command, with losses if it takes some, and keeps the weights after it.
+    fn run(&mut self, losses: Option<DispatchTensor>, command: Command) {
+        let losses = losses.unwrap_or_else(|| self.weights.clone());
+        self.weights = Dispatch::softadapt_run(losses, self.weights.clone(), self.engine.clone(), command);
+    }
+
+    /// The failure of an earlier command.
+    fn check(&self) -> Result<(), StepError> {
+        match self.engine.failure() {
+            Some(message) => Err(StepError::Failed { message }),
+            None => Ok(()),
+        }
+    }
 }
 
 impl LossBalancer {
@@ -64,12 +90,7 @@ impl LossBalancer {
     ///
     /// # Errors
     /// A configuration that does not fit, or a device that cannot run the kernel.
-    pub fn new(
-        config: BalancerConfig,
-        components: usize,
-        history: usize,
-        device: &Device,
-    ) -> Result<Self, SetupError> {
+    pub fn new(config: BalancerConfig, components: usize, history: usize, device: &Device) -> Result<Self, SetupError> {
         Self::population(config, 1, components, history, device)
     }
 
@@ -101,15 +122,12 @@ impl LossBalancer {
         let dims = [shape.groups(), components];
         let device = device.clone().inner();
         let place = match device::handles(&device) {
-            Ok(handles) => {
-                let engine = Arc::new(Engine::new(handles, &plan)?);
-                let start = Tensor::<2>::zeros(dims, (&device, DType::F32)).into_dispatch();
-                let weights = Dispatch::softadapt_run(start.clone(), start, engine.clone(), Command::Read);
-                Place::Gpu { engine, weights }
-            }
+            Ok(handles) => Place::Gpu(Box::new(OnGpu::new(Engine::new(handles, &plan)?, dims, &device))),
             Err(reason) => {
                 static SAID: Once = Once::new();
-                SAID.call_once(|| log::warn!("softadapt weighs losses on the CPU and waits for them each step: {reason}"));
+                SAID.call_once(|| {
+                    log::warn!("softadapt weighs losses on the CPU and waits for them each step: {reason}");
+                });
                 Place::Cpu(Box::new(cpu::Balancer::new(&plan)))
             }
         };
@@ -219,8 +237,8 @@ impl LossBalancer {
     pub fn weights(&self) -> Tensor<2> {
         let dims = [self.plan.shape().groups(), self.components()];
         match &self.place {
-            Place::Gpu { weights, .. } => {
-                let weights = weights.clone();
+            Place::Gpu(gpu) => {
+                let weights = gpu.weights.clone();
                 if weights.shape().num_dims() == 2 {
                     Tensor::from_dispatch(weights)
                 } else {
@@ -241,13 +259,13 @@ impl LossBalancer {
     pub fn state(&self) -> Result<BalancerState, StepError> {
         match &self.place {
             Place::Cpu(balancer) => Ok(balancer.state()),
-            Place::Gpu { engine, weights } => {
-                let words = Dispatch::softadapt_snapshot(weights.clone(), engine.clone());
+            Place::Gpu(gpu) => {
+                let words = Dispatch::softadapt_snapshot(gpu.weights.clone(), gpu.engine.clone());
                 let data = Tensor::<1, Int>::from_dispatch(words)
                     .try_into_data()
                     .map_err(|error| StepError::Read { message: error.to_string() })?;
-                check(engine)?;
-                Ok(self.plan.read_snapshot(data.as_bytes()).map_err(|error| StepError::Read { message: error.to_string() })?)
+                gpu.check()?;
+                self.plan.read_snapshot(data.as_bytes()).map_err(|error| StepError::Read { message: error.to_string() })
             }
         }
     }
@@ -260,14 +278,7 @@ impl LossBalancer {
         let state = BalancerState::from_bytes(&self.plan, &state.to_bytes())?;
         match &mut self.place {
             Place::Cpu(balancer) => balancer.load(&state)?,
-            Place::Gpu { engine, weights } => {
-                *weights = Dispatch::softadapt_run(
-                    weights.clone(),
-                    weights.clone(),
-                    engine.clone(),
-                    Command::Load(Arc::new(state)),
-                );
-            }
+            Place::Gpu(gpu) => gpu.run(None, Command::Load(Arc::new(state))),
         }
         Ok(())
     }
@@ -297,16 +308,14 @@ impl LossBalancer {
         let dtype = losses.dtype();
         let losses = if dtype == DType::F32 { losses } else { losses.cast(DType::F32) };
         let weights = match &mut self.place {
-            Place::Gpu { engine, weights } => {
-                check(engine)?;
-                *weights =
-                    Dispatch::softadapt_run(losses.into_dispatch(), weights.clone(), engine.clone(), command);
-                Tensor::from_dispatch(weights.clone())
+            Place::Gpu(gpu) => {
+                gpu.check()?;
+                gpu.run(Some(losses.into_dispatch()), command);
+                Tensor::from_dispatch(gpu.weights.clone())
             }
             Place::Cpu(balancer) => {
-                let values: Vec<f32> = losses
-                    .try_into_vec_as()
-                    .map_err(|error| StepError::Read { message: error.to_string() })?;
+                let values: Vec<f32> =
+                    losses.try_into_vec_as().map_err(|error| StepError::Read { message: error.to_string() })?;
                 match command {
                     Command::Accumulate => balancer.accumulate(&values)?,
                     _ => balancer.push(&values)?,
@@ -326,20 +335,12 @@ impl LossBalancer {
     ) -> Result<(), StepError> {
         match &mut self.place {
             Place::Cpu(balancer) => on_cpu(balancer),
-            Place::Gpu { engine, weights } => {
-                check(engine)?;
-                *weights = Dispatch::softadapt_run(weights.clone(), weights.clone(), engine.clone(), command);
+            Place::Gpu(gpu) => {
+                gpu.check()?;
+                gpu.run(None, command);
                 Ok(())
             }
         }
-    }
-}
-
-/// The failure of an earlier command.
-fn check(engine: &Engine) -> Result<(), StepError> {
-    match engine.failure() {
-        Some(message) => Err(StepError::Failed { message }),
-        None => Ok(()),
     }
 }
 

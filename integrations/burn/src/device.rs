@@ -67,10 +67,7 @@ pub fn device_descriptor(adapter: &wgpu::Adapter) -> wgpu::DeviceDescriptor<'sta
 ///
 /// # Errors
 /// The adapter gives no device, or Burn does not take it.
-pub fn shared_device(
-    instance: wgpu::Instance,
-    adapter: wgpu::Adapter,
-) -> Result<(Device, WgpuSetup), DeviceError> {
+pub fn shared_device(instance: wgpu::Instance, adapter: wgpu::Adapter) -> Result<(Device, WgpuSetup), DeviceError> {
     pollster::block_on(shared_device_async(instance, adapter))
 }
 

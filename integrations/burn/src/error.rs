@@ -33,7 +33,9 @@ impl fmt::Display for DeviceError {
                 f,
                 "Burn has not made the device: {message}. If it exists already, pass its setup to register_device"
             ),
-            Self::NotWgpu { device } => write!(f, "{device} is not a device of Burn's wgpu backend: register those only"),
+            Self::NotWgpu { device } => {
+                write!(f, "{device} is not a device of Burn's wgpu backend: register those only")
+            }
         }
     }
 }
@@ -138,7 +140,10 @@ impl fmt::Display for StepError {
                 if *members == 1 { format!(" or [{components}]") } else { String::new() }
             ),
             Self::Device { found, expected } => {
-                write!(f, "losses on {found}, the balancer lives on {expected}: move the losses or make the balancer there")
+                write!(
+                    f,
+                    "losses on {found}, the balancer lives on {expected}: move the losses or make the balancer there"
+                )
             }
             Self::Batch(error) => error.fmt(f),
             Self::Members(error) => error.fmt(f),

@@ -1,15 +1,15 @@
 //! The balancer as an operation of Burn's: what the fused and the plain backend run.
 
 use crate::engine::{Command, Engine};
+#[cfg(feature = "fusion")]
+use burn::backend::fusion::custom::TensorSpec;
 use burn::backend::ops::FloatTensorOps;
 use burn::backend::tensor::{FloatTensor, IntTensor};
 use burn::backend::{Backend, TensorMetadata, backend_extension};
-#[cfg(feature = "fusion")]
-use burn::backend::fusion::custom::TensorSpec;
 use burn::tensor::{DType, Shape};
+use burn_cubecl::CubeBackend;
 use burn_cubecl::kernel::into_contiguous;
 use burn_cubecl::tensor::CubeTensor;
-use burn_cubecl::CubeBackend;
 use std::sync::Arc;
 
 /// Commands to an engine as tensor operations. Fusion runs them later, and may exchange operations that do not depend on

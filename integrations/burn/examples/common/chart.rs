@@ -12,8 +12,7 @@ const BOTTOM: f64 = 34.0;
 const GAP: f64 = 16.0;
 
 /// Colours that people who see fewer colours can tell apart (Okabe and Ito).
-const COLOURS: [&str; 8] =
-    ["#000000", "#e69f00", "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#8a8a00"];
+const COLOURS: [&str; 8] = ["#000000", "#e69f00", "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#8a8a00"];
 
 /// A line of points (x, y) and the entry of the legend that it belongs to.
 pub(crate) struct Curve {
@@ -46,7 +45,8 @@ impl Chart {
 
     pub(crate) fn save(&self, path: &Path) -> Result<(), Box<dyn Error>> {
         let count = self.panels.len() as f64;
-        let (width, height) = (count * (WIDTH + GAP) + GAP, HEIGHT + 20.0 * self.legend.len().div_ceil(4) as f64 + 10.0);
+        let (width, height) =
+            (count * (WIDTH + GAP) + GAP, HEIGHT + 20.0 * self.legend.len().div_ceil(4) as f64 + 10.0);
         let mut svg = format!(
             "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{width}\" height=\"{height}\" font-family=\"sans-serif\" \
              font-size=\"11\">\n<rect width=\"100%\" height=\"100%\" fill=\"white\"/>\n"

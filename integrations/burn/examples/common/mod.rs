@@ -169,43 +169,96 @@ pub(crate) fn median(values: &mut [f64]) -> f64 {
     values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
 }
 
-/// Times variants of one loop in turns, so that whatever else the machine does meets all of them: seconds per step of each,
-/// the median over the rounds. `run` makes that many steps of a variant; the device is idle before and after.
+/// What some steps took.
+#[derive(Clone, Copy)]
+pub(crate) struct Cost {
+    /// Seconds per step that passed.
+    wall: f64,
+    /// Seconds per step that this process computed, on all its threads; NaN where the system does not say.
+    cpu: f64,
+}
+
+/// Seconds that this process has computed so far. On a software adapter that is the device's work too, and unlike the time
+/// that passes it does not count what other processes do.
+fn cpu_seconds() -> f64 {
+    // Fields 14 and 15 count hundredths of a second in user and kernel mode; the name in field 2 may hold spaces.
+    let text = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    let fields: Vec<&str> = text.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
+    let ticks = |field: usize| fields.get(field - 3).and_then(|text| text.parse::<f64>().ok()).unwrap_or(f64::NAN);
+    (ticks(14) + ticks(15)) / 100.0
+}
+
+/// Times variants of one loop in turns, so that whatever else the machine does meets all of them: the cost of a step, by
+/// variant and round. `run` makes that many steps of a variant; the device is idle before and after.
 pub(crate) fn compare(
     variants: usize,
     rounds: usize,
     steps: usize,
     device: &Device,
     mut run: impl FnMut(usize, usize) -> Result<(), Box<dyn Error>>,
-) -> Result<Vec<Vec<f64>>, Box<dyn Error>> {
-    let mut seconds = vec![Vec::new(); variants];
+) -> Result<Vec<Vec<Cost>>, Box<dyn Error>> {
+    let mut costs = vec![Vec::new(); variants];
     for round in 0..rounds + 1 {
         for place in 0..variants {
             // Each variant is first, second ... equally often.
             let variant = (place + round) % variants;
             device.sync()?;
-            let start = Instant::now();
+            let (start, cpu) = (Instant::now(), cpu_seconds());
             run(variant, steps)?;
             device.sync()?;
             // The first round compiles kernels.
             if round > 0 {
-                seconds[variant].push(start.elapsed().as_secs_f64() / steps as f64);
+                let per_step = |seconds: f64| seconds / steps as f64;
+                costs[variant]
+                    .push(Cost { wall: per_step(start.elapsed().as_secs_f64()), cpu: per_step(cpu_seconds() - cpu) });
             }
         }
     }
-    Ok(seconds)
+    Ok(costs)
 }
 
-/// Prints what [`compare`] found: time per step, and the ratio to the first variant, round by round.
-pub(crate) fn print_comparison(names: &[&str], seconds: &[Vec<f64>]) {
-    println!("{:28} {:>12} {:>22}", "", "ms per step", "of fixed weights' time");
-    for (name, own) in names.iter().zip(seconds) {
-        let mut ratios: Vec<f64> = own.iter().zip(&seconds[0]).map(|(own, first)| own / first).collect();
-        let middle = median(&mut ratios);
-        let spread = [ratios.len() / 4, ratios.len() * 3 / 4].map(|i| ratios[i.min(ratios.len() - 1)]);
-        let milliseconds = 1e3 * median(&mut own.clone());
-        println!("{name:28} {milliseconds:12.3} {middle:10.3} ({:.3} to {:.3})", spread[0], spread[1]);
+/// Prints what [`compare`] found: times per step, and the ratios to the first variant, round by round (median, quartiles).
+pub(crate) fn print_comparison(names: &[&str], costs: &[Vec<Cost>]) {
+    println!("{:28} {:>9} {:>23} {:>9} {:>23}", "per step", "ms passed", "ratio", "ms of CPU", "ratio");
+    for (name, own) in names.iter().zip(costs) {
+        let column = |pick: fn(&Cost) -> f64| {
+            let mut ratios: Vec<f64> = own.iter().zip(&costs[0]).map(|(own, first)| pick(own) / pick(first)).collect();
+            let middle = median(&mut ratios);
+            let [low, high] = [ratios.len() / 4, ratios.len() * 3 / 4].map(|i| ratios[i.min(ratios.len() - 1)]);
+            let milliseconds = 1e3 * median(&mut own.iter().map(pick).collect::<Vec<f64>>());
+            format!("{milliseconds:9.3} {middle:7.3} ({low:.3}, {high:.3})")
+        };
+        println!("{name:28} {} {}", column(|cost| cost.wall), column(|cost| cost.cpu));
     }
+}
+
+/// What the first two of some ways to a total loss cost by themselves, with nothing around them: microseconds a step, and
+/// the difference.
+pub(crate) fn bare_cost(
+    weightings: &mut [Weighting],
+    dims: [usize; 2],
+    rounds: usize,
+    device: &Device,
+) -> Result<(), Box<dyn Error>> {
+    let losses = Random::new(3).normals(dims, 1.0, device).abs();
+    let costs = compare(2, rounds, 500, device, |variant, steps| {
+        for _ in 0..steps {
+            weightings[variant].total(losses.clone() * 1.5)?;
+        }
+        Ok(())
+    })?;
+    let [fixed, ours] = [0, 1].map(|variant: usize| {
+        [|cost: &Cost| cost.wall, |cost: &Cost| cost.cpu]
+            .map(|pick| 1e6 * median(&mut costs[variant].iter().map(pick).collect::<Vec<f64>>()))
+    });
+    println!(
+        "alone: {:.0} us a step passed, {:.0} us of CPU ({:.0} and {:.0} with fixed weights)",
+        ours[0] - fixed[0],
+        ours[1] - fixed[1],
+        fixed[0],
+        fixed[1]
+    );
+    Ok(())
 }
 
 /// Writes rows under a header.
@@ -228,6 +281,7 @@ pub(crate) fn seconds(time: Duration) -> String {
 }
 
 /// How a training loop comes to its total loss.
+#[expect(clippy::large_enum_variant, reason = "an example has three of them")]
 pub(crate) enum Weighting {
     /// Constant weights `[members, components]` on the device.
     Fixed(Tensor<2>),

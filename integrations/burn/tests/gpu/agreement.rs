@@ -42,7 +42,8 @@ pub(crate) fn at_every_step_of_a_run() {
             let hidden = model.hidden.forward(x.clone()).tanh();
             let output = model.output.forward(hidden.clone());
             let error = output - target.clone();
-            let terms = vec![error.clone().powi_scalar(2).mean(), error.abs().mean() * 3.0, hidden.powi_scalar(2).mean()];
+            let terms =
+                vec![error.clone().powi_scalar(2).mean(), error.abs().mean() * 3.0, hidden.powi_scalar(2).mean()];
             let losses = Tensor::cat(terms, 0);
             let total = balancer.combine(losses.clone()).unwrap();
             let gradients = GradientsParams::from_grads(total.backward(), &model);
@@ -66,7 +67,8 @@ fn population_on(device: &Device, on_gpu: bool) {
     let (members, components, history) = (70, 3, 6);
     for (number, config) in configs().into_iter().enumerate() {
         let mut balancer =
-            LossBalancer::population(BalancerConfig::new(config.clone()), members, components, history, device).unwrap();
+            LossBalancer::population(BalancerConfig::new(config.clone()), members, components, history, device)
+                .unwrap();
         assert_eq!(balancer.is_on_gpu(), on_gpu);
         let mut track = Track::new(config, members, components, history);
         track.assert_weights(&values(balancer.weights()), "before the first step");

@@ -31,9 +31,7 @@ fn balancer(config: BalancerConfig, device: &Device) -> LossBalancer {
 
 fn run(balancer: &mut LossBalancer, steps: std::ops::Range<usize>) -> Vec<Vec<u32>> {
     let device = balancer.device().clone();
-    steps
-        .map(|step| bits(balancer.step(tensor(&losses(SHAPE[0], SHAPE[1], step), SHAPE, &device)).unwrap()))
-        .collect()
+    steps.map(|step| bits(balancer.step(tensor(&losses(SHAPE[0], SHAPE[1], step), SHAPE, &device)).unwrap())).collect()
 }
 
 pub(crate) fn resumes_to_the_last_bit() {
@@ -84,7 +82,10 @@ pub(crate) fn of_another_plan_is_refused() {
     let before = own.state().unwrap().to_bytes();
     let other = LossBalancer::population(config(), SHAPE[0], SHAPE[1] + 1, HISTORY, &device).unwrap();
     let refused = own.load_record(&other.to_record().unwrap());
-    assert!(matches!(refused, Err(LoadError::State(StateError::Length { .. } | StateError::Plan { .. }))), "{refused:?}");
+    assert!(
+        matches!(refused, Err(LoadError::State(StateError::Length { .. } | StateError::Plan { .. }))),
+        "{refused:?}"
+    );
     let plan = BalancerPlan::new(config(), Shape::new(SHAPE[0], SHAPE[1], HISTORY).unwrap()).unwrap();
     assert_eq!(*own.plan(), plan);
     assert_eq!(own.state().unwrap().to_bytes(), before);

@@ -4,7 +4,9 @@ use crate::common::{Track, losses, tensor, values};
 use burn::tensor::wgpu::WgpuSetup;
 use burn::tensor::{Device, DeviceKind, Tensor};
 use softadapt::{BalancerConfig, Config, wgpu};
-use softadapt_burn::{DeviceError, LossBalancer, StepError, burn_device, device_descriptor, register_device, shared_device};
+use softadapt_burn::{
+    DeviceError, LossBalancer, StepError, burn_device, device_descriptor, register_device, shared_device,
+};
 
 const SHAPE: [usize; 2] = [7, 3];
 
@@ -61,8 +63,7 @@ pub(crate) fn that_are_unknown_fall_back() {
     let (instance, adapter) = instance_and_adapter();
     let (device, queue) = pollster::block_on(adapter.request_device(&device_descriptor(&adapter))).unwrap();
     let backend = adapter.get_info().backend;
-    let device =
-        Device::wgpu_options().setup(WgpuSetup { instance, adapter, device, queue, backend }).init().unwrap();
+    let device = Device::wgpu_options().setup(WgpuSetup { instance, adapter, device, queue, backend }).init().unwrap();
     assert_works(&device, false);
 }
 
@@ -103,8 +104,10 @@ fn run_host_kernel(setup: &WgpuSetup) -> Vec<u32> {
         @compute @workgroup_size(64)
         fn main(@builtin(global_invocation_id) id: vec3<u32>) { squares[id.x] = id.x * id.x; }";
     let WgpuSetup { device, queue, .. } = setup;
-    let module = device
-        .create_shader_module(wgpu::ShaderModuleDescriptor { label: None, source: wgpu::ShaderSource::Wgsl(SQUARES.into()) });
+    let module = device.create_shader_module(wgpu::ShaderModuleDescriptor {
+        label: None,
+        source: wgpu::ShaderSource::Wgsl(SQUARES.into()),
+    });
     let pipeline = device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
         label: None,
         layout: None,

@@ -59,7 +59,7 @@ pub(crate) fn of_any_layout_give_the_same_bits() {
         let mut rows = vec![-7.5; COMPONENTS * (step + 1)];
         rows.extend(values);
         rows.extend([9.5; COMPONENTS]);
-        tensor(&rows, [MEMBERS + step + 2, COMPONENTS], &device).slice([step + 1..step + 1 + MEMBERS])
+        tensor(&rows, [MEMBERS + step + 2, COMPONENTS], &device).slice(step + 1..step + 1 + MEMBERS)
     });
     assert_same("permuted", &device, |values, _| {
         let turned: Vec<f32> = (0..values.len()).map(|i| values[i % MEMBERS * COMPONENTS + i / MEMBERS]).collect();
