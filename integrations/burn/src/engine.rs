@@ -9,12 +9,9 @@ use crate::error::SetupError;
 use burn_cubecl::cubecl::client::Client;
 use burn_cubecl::cubecl::server::Handle;
 use burn_cubecl::cubecl::wgpu::{AutoCompiler, WgpuResource, WgpuServer};
-use softadapt::gpu::{self, BoundKernel, Kernels};
+use softadapt::gpu::{self, Kernels};
 use softadapt::{BalancerPlan, BalancerState, wgpu};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-
-/// Bound kernels that are kept. Burn hands out the same few places again and again; more would only keep its pages alive.
-const KEPT: usize = 4;
 
 /// What runs behind every wgpu device of Burn's.
 type Server = WgpuServer<AutoCompiler>;
@@ -51,42 +48,25 @@ impl Command {
 #[derive(Debug)]
 pub(crate) struct Engine {
     handles: Handles,
-    plan: BalancerPlan,
-    inner: Mutex<Inner>,
+    balancer: gpu::Balancer,
     /// The first failure since the last load.
     failure: Mutex<Option<String>>,
-}
-
-#[derive(Debug)]
-struct Inner {
-    balancer: gpu::Balancer,
-    /// Newest last.
-    bound: Vec<Bound>,
-}
-
-/// A kernel bound to losses at a place of one of Burn's buffers.
-#[derive(Debug)]
-struct Bound {
-    buffer: wgpu::Buffer,
-    offset: u64,
-    kernel: BoundKernel,
 }
 
 impl Engine {
     pub(crate) fn new(handles: Handles, plan: &BalancerPlan) -> Result<Self, SetupError> {
         let balancer = Kernels::new(&handles.device).balancer(plan)?;
-        let inner = Mutex::new(Inner { balancer, bound: Vec::with_capacity(KEPT) });
-        Ok(Self { handles, plan: plan.clone(), inner, failure: Mutex::new(None) })
+        Ok(Self { handles, balancer, failure: Mutex::new(None) })
     }
 
-    /// Takes the failure of an earlier command.
+    /// The failure of an earlier command, until a state is loaded.
     pub(crate) fn failure(&self) -> Option<String> {
         lock(&self.failure).clone()
     }
 
     /// Bytes of a snapshot.
     pub(crate) fn snapshot_bytes(&self) -> u64 {
-        lock(&self.inner).balancer.snapshot_bytes()
+        self.balancer.snapshot_bytes()
     }
 
     /// Runs a command on losses (ignored by most) and returns new memory with the weights after it. Submits, never waits.
@@ -94,7 +74,7 @@ impl Engine {
     /// A failure is kept for the caller's next call, since fusion runs this after the caller has gone on, and answered by
     /// `None`.
     pub(crate) fn run(&self, client: &Client, losses: Handle, command: &Command) -> Option<Handle> {
-        let bytes = 4 * self.plan.losses_len();
+        let bytes = 4 * self.balancer.plan().losses_len();
         let output = client.empty(bytes);
         let result = self.try_run(client, losses, command, output.clone());
         self.keep(result).map(|()| output)
@@ -106,7 +86,7 @@ impl Engine {
         let result = client.get_resource::<Server>(output.clone()).map_err(text).and_then(|place| {
             let mut encoder = self.encoder();
             let place = place.resource();
-            lock(&self.inner).balancer.record_snapshot(&mut encoder, &place.buffer, place.offset).map_err(text)?;
+            self.balancer.record_snapshot(&mut encoder, &place.buffer, place.offset).map_err(text)?;
             self.handles.queue.submit([encoder.finish()]);
             Ok(())
         });
@@ -128,20 +108,19 @@ impl Engine {
         // does with the weights after ours. Both must live until then: Burn may move the memory of handles it sees no more.
         let losses = client.get_resource::<Server>(losses).map_err(text)?;
         let output = client.get_resource::<Server>(output).map_err(text)?;
-        let mut inner = lock(&self.inner);
         // The first command of every balancer: were these the handles of another device than Burn's, wgpu would say so here,
         // and to nobody else. Later commands cost no scope.
         let scope = matches!(command, Command::Read)
             .then(|| self.handles.device.push_error_scope(wgpu::ErrorFilter::Validation));
         let mut encoder = self.encoder();
-        inner.record(&self.handles, &mut encoder, losses.resource(), command)?;
+        self.record(&mut encoder, losses.resource(), command)?;
         let place = output.resource();
         encoder.copy_buffer_to_buffer(
-            inner.balancer.weights(),
+            self.balancer.weights(),
             0,
             &place.buffer,
             place.offset,
-            4 * self.plan.losses_len() as u64,
+            4 * self.balancer.plan().losses_len() as u64,
         );
         self.handles.queue.submit([encoder.finish()]);
         if let Some(error) = scope.and_then(|scope| pollster::block_on(scope.pop())) {
@@ -153,16 +132,9 @@ impl Engine {
         Ok(())
     }
 
-    fn encoder(&self) -> wgpu::CommandEncoder {
-        self.handles.device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label: Some("softadapt") })
-    }
-}
-
-impl Inner {
     /// Records the command, or writes through the queue what takes effect before the next submit.
     fn record(
-        &mut self,
-        handles: &Handles,
+        &self,
         encoder: &mut wgpu::CommandEncoder,
         losses: &WgpuResource,
         command: &Command,
@@ -170,23 +142,25 @@ impl Inner {
         let kernel = match command {
             Command::Read => return Ok(()),
             Command::Load(state) => {
-                return self.balancer.load(&handles.queue, state).map_err(text);
+                return self.balancer.load(&self.handles.queue, state).map_err(text);
             }
             Command::Betas(betas) => {
                 let bytes: Vec<u8> = betas.iter().flat_map(|beta| beta.to_ne_bytes()).collect();
                 if let Some(buffer) = self.balancer.betas() {
-                    handles.queue.write_buffer(buffer, 0, &bytes);
+                    self.handles.queue.write_buffer(buffer, 0, &bytes);
                 }
                 return Ok(());
             }
-            Command::Push | Command::Accumulate => self.bound(losses, matches!(command, Command::Push))?,
+            // Binding anew costs microseconds, less than finding out whether Burn has used the place before.
+            Command::Push => self.balancer.step(binding(losses)).map_err(text)?,
+            Command::Accumulate => self.balancer.accumulate(binding(losses)).map_err(text)?,
             Command::CloseEpoch => self.balancer.close_epoch().map_err(text)?,
             Command::Reset(members) => {
-                let Some(list) = list(&handles.device, members.iter().copied())? else { return Ok(()) };
+                let Some(list) = list(&self.handles.device, members.iter().copied())? else { return Ok(()) };
                 self.balancer.reset(list.as_entire_buffer_binding()).map_err(text)?
             }
             Command::Copy(pairs) => {
-                let Some(list) = list(&handles.device, pairs.iter().flat_map(|&(from, to)| [from, to]))? else {
+                let Some(list) = list(&self.handles.device, pairs.iter().flat_map(|&(from, to)| [from, to]))? else {
                     return Ok(());
                 };
                 self.balancer.copy(list.as_entire_buffer_binding()).map_err(text)?
@@ -196,29 +170,13 @@ impl Inner {
         Ok(())
     }
 
-    /// The kernel that takes losses, bound to their place. A plan has either pushes or batches, so the place is the key.
-    fn bound(&mut self, losses: &WgpuResource, push: bool) -> Result<BoundKernel, String> {
-        let found = self.bound.iter().position(|bound| bound.offset == losses.offset && bound.buffer == losses.buffer);
-        let bound = match found {
-            Some(place) => self.bound.remove(place),
-            None => {
-                let binding = wgpu::BufferBinding {
-                    buffer: &losses.buffer,
-                    offset: losses.offset,
-                    size: wgpu::BufferSize::new(losses.size),
-                };
-                let kernel = if push { self.balancer.step(binding) } else { self.balancer.accumulate(binding) };
-                let kernel = kernel.map_err(text)?;
-                if self.bound.len() == KEPT {
-                    self.bound.remove(0);
-                }
-                Bound { buffer: losses.buffer.clone(), offset: losses.offset, kernel }
-            }
-        };
-        let kernel = bound.kernel.clone();
-        self.bound.push(bound);
-        Ok(kernel)
+    fn encoder(&self) -> wgpu::CommandEncoder {
+        self.handles.device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label: Some("softadapt") })
     }
+}
+
+fn binding(place: &WgpuResource) -> wgpu::BufferBinding<'_> {
+    wgpu::BufferBinding { buffer: &place.buffer, offset: place.offset, size: wgpu::BufferSize::new(place.size) }
 }
 
 /// A buffer of u32; none for an empty list.

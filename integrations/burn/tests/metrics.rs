@@ -2,6 +2,7 @@
 #![cfg(feature = "train")]
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+use burn::data::dataloader::Progress;
 use burn::tensor::{Device, Tensor};
 use burn_train::metric::{Adaptor, Metric, MetricMetadata, Numeric};
 use softadapt_burn::metrics::{LossWeightMetric, LossWeights};
