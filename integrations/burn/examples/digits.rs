@@ -31,7 +31,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let options = Options::parse("digits", &["seeds", "epochs", "batch", "quick", "overhead"])?;
     let quick = options.has("quick");
     let seeds: u64 = options.get("seeds", if quick { 1 } else { 3 })?;
-    let epochs: usize = options.get("epochs", if quick { 7 } else { 40 })?;
+    let epochs: usize = options.get("epochs", if quick { 7 } else { 30 })?;
     let size: usize = options.get("batch", 128)?;
     let device = common::device()?;
     let data = Digits::load(&device)?;

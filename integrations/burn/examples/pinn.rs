@@ -5,16 +5,15 @@
 //! are exact: each layer passes on value, first and second derivative with respect to x (forward mode), and Burn
 //! differentiates the whole once, with respect to the parameters.
 //!
+//! All variants and seeds train at once, as members of a population; each variant's losses go through a balancer of its own.
+//!
 //! `cargo run --release --example pinn -- [--seeds N] [--steps N] [--points N] [--quick] [--out DIR]`
 #![expect(clippy::print_stdout, reason = "an example shows its results")]
 
 mod common;
 
-use burn::module::Module;
-use burn::nn::{Linear, LinearConfig};
-use burn::optim::{AdamConfig, GradientsParams};
 use burn::tensor::{Device, Tensor, TensorData};
-use common::{Chart, Curve, Options, Random, Weighting};
+use common::{Chart, Curve, Members, Options, Random, layer};
 use softadapt::{BalancerConfig, Config, Normalize, Scale, Slope};
 use softadapt_burn::LossBalancer;
 use std::error::Error;
@@ -35,35 +34,29 @@ const GOAL: f64 = 0.05;
 fn main() -> Result<(), Box<dyn Error>> {
     let options = Options::parse("pinn", &["seeds", "steps", "points", "quick"])?;
     let quick = options.has("quick");
-    let seeds: u64 = options.get("seeds", if quick { 1 } else { 3 })?;
+    let seeds: usize = options.get("seeds", if quick { 1 } else { 5 })?;
     let steps: usize = options.get("steps", if quick { 20 } else { 2000 })?;
     let points: usize = options.get("points", 64)?;
     let every = (steps / 40).max(1);
     let device = common::device()?;
     let problem = Problem::new(points, &device);
 
-    println!("{seeds} seeds, {steps} steps, {points} points");
+    println!("{} variants with {seeds} seeds, {steps} steps, {points} points", VARIANTS.len());
+    let start = Instant::now();
+    let runs = train(seeds, steps, every, &problem, &device)?;
+    println!("trained in {} s", common::seconds(start.elapsed()));
+    report(&runs, seeds);
     let mut rows = Vec::new();
-    let mut results = Vec::new();
-    for (variant, name) in VARIANTS.iter().enumerate() {
-        let mut of_variant = Vec::new();
-        for seed in 0..seeds {
-            let start = Instant::now();
-            let history = train(variant, seed, steps, every, &problem, &device)?;
-            let time = start.elapsed().as_secs_f64();
-            for record in &history {
-                let mut row = vec![(*name).to_owned(), seed.to_string()];
-                row.extend(record.iter().map(ToString::to_string));
-                rows.push(row);
-            }
-            of_variant.push((history, time));
+    for (member, records) in runs.iter().enumerate() {
+        for record in records {
+            let mut row = vec![VARIANTS[member / seeds].to_owned(), (member % seeds).to_string()];
+            row.extend(record.iter().map(ToString::to_string));
+            rows.push(row);
         }
-        results.push(of_variant);
     }
-    report(&results);
     let header = ["variant", "seed"].iter().chain(&RECORD).copied().collect::<Vec<_>>();
     common::write_csv(&options.out.join("pinn.csv"), &header, &rows)?;
-    picture(&results).save(&options.out.join("pinn.svg"))
+    picture(&runs, seeds).save(&options.out.join("pinn.svg"))
 }
 
 /// What is known after so many steps.
@@ -71,20 +64,18 @@ const RECORD: [&str; 8] =
     ["step", "relative_error", "residual", "boundary", "data", "weight_residual", "weight_boundary", "weight_data"];
 type Record = [f64; RECORD.len()];
 
-/// The records of a run, and its seconds.
-type Run = (Vec<Record>, f64);
-
-/// How a variant's losses are weighed. Weights add up to the number of components, as equal weights of 1 do.
-fn weighting(variant: usize, device: &Device) -> Result<Weighting, Box<dyn Error>> {
+/// The balancer of a variant's members, `None` for equal weights. Weights add up to the number of components, as equal
+/// weights of 1 do.
+fn balancer(variant: usize, seeds: usize, device: &Device) -> Result<Option<LossBalancer>, Box<dyn Error>> {
     let config = match variant {
-        0 => return Ok(Weighting::Fixed(Tensor::ones([1, COMPONENTS.len()], device))),
+        0 => return Ok(None),
         1 => Config::original(),
         2 => Config::normalized(),
         3 => Config::loss_weighted(),
         _ => Config::original().with_slope(Slope::LeastSquares).with_normalize(Normalize::L1).with_beta(1.0),
     };
     let config = BalancerConfig::new(config.with_scale(Scale::Components));
-    Ok(Weighting::Adaptive(LossBalancer::new(config, COMPONENTS.len(), HISTORY, device)?))
+    Ok(Some(LossBalancer::population(config, seeds, COMPONENTS.len(), HISTORY, device)?))
 }
 
 fn exact(x: f64) -> f64 {
@@ -96,14 +87,14 @@ fn source(x: f64) -> f64 {
     -PI * PI * ((PI * x).sin() + 0.3 * 16.0 * (4.0 * PI * x).sin())
 }
 
-/// Points and what is known at them, `[points, 1]` each.
+/// Points and what is known at them, `[1, points, 1]` each.
 struct Problem {
-    points: Tensor<2>,
-    source: Tensor<2>,
-    ends: Tensor<2>,
-    measured_at: Tensor<2>,
-    measured: Tensor<2>,
-    test: Tensor<2>,
+    points: Tensor<3>,
+    source: Tensor<3>,
+    ends: Tensor<3>,
+    measured_at: Tensor<3>,
+    measured: Tensor<3>,
+    test: Tensor<3>,
     solution: Vec<f64>,
 }
 
@@ -112,7 +103,7 @@ impl Problem {
         let column = |values: &[f64]| {
             let values: Vec<f32> = values.iter().map(|&value| value as f32).collect();
             let length = values.len();
-            Tensor::from_data(TensorData::new(values, [length, 1]), device)
+            Tensor::from_data(TensorData::new(values, [1, length, 1]), device)
         };
         let spread = |count: usize| (0..count).map(|i| (i as f64 + 0.5) / count as f64).collect::<Vec<f64>>();
         let (inside, at, test) = (spread(points), spread(MEASUREMENTS), spread(200));
@@ -128,24 +119,24 @@ impl Problem {
             solution: test.into_iter().map(exact).collect(),
         }
     }
-}
 
-#[derive(Module, Debug)]
-struct Network {
-    first: Linear,
-    second: Linear,
-    last: Linear,
+    /// Distance of values at the test points from the exact solution, relative to it, in the 2-norm.
+    fn relative_error(&self, found: &[f32]) -> f64 {
+        let squares = |values: &mut dyn Iterator<Item = f64>| values.map(|v| v * v).sum::<f64>();
+        let distance = squares(&mut found.iter().zip(&self.solution).map(|(found, exact)| f64::from(*found) - exact));
+        (distance / squares(&mut self.solution.iter().copied())).sqrt()
+    }
 }
 
 /// A value with its first and second derivative with respect to x.
-struct Jet([Tensor<2>; 3]);
+struct Jet([Tensor<3>; 3]);
 
 impl Jet {
-    fn linear(self, layer: &Linear) -> Self {
+    fn linear(self, parameters: &[Tensor<3>], i: usize) -> Self {
         let Self([value, first, second]) = self;
         // The bias does not depend on x.
-        let weight = layer.weight.val();
-        Self([layer.forward(value), first.matmul(weight.clone()), second.matmul(weight)])
+        let weights = &parameters[2 * i];
+        Self([layer(parameters, i, value), first.matmul(weights.clone()), second.matmul(weights.clone())])
     }
 
     /// `y = tanh z`: `y' = (1 - y^2) z'`, `y'' = (1 - y^2) (z'' - 2 y z'^2)`.
@@ -158,95 +149,89 @@ impl Jet {
     }
 }
 
-impl Network {
-    fn new(device: &Device) -> Self {
-        let layer = |inputs, outputs| LinearConfig::new(inputs, outputs).init(device);
-        Self { first: layer(1, HIDDEN), second: layer(HIDDEN, HIDDEN), last: layer(HIDDEN, 1) }
-    }
-
-    fn value(&self, x: Tensor<2>) -> Tensor<2> {
-        self.last.forward(self.second.forward(self.first.forward(x).tanh()).tanh())
-    }
-
-    fn second_derivative(&self, x: Tensor<2>) -> Tensor<2> {
-        let start = Jet([x.clone(), x.ones_like(), x.zeros_like()]);
-        let Jet([_, _, second]) = start.linear(&self.first).tanh().linear(&self.second).tanh().linear(&self.last);
-        second
-    }
-
-    /// Residual, boundary and data loss, `[1, 3]`.
-    fn losses(&self, problem: &Problem) -> Tensor<2> {
-        let squared = |difference: Tensor<2>| difference.powi_scalar(2).mean();
-        let on = |x: &Tensor<2>| x.clone().autodiff();
-        let residual = squared(self.second_derivative(on(&problem.points)) - on(&problem.source));
-        let boundary = squared(self.value(on(&problem.ends)));
-        let data = squared(self.value(on(&problem.measured_at)) - on(&problem.measured));
-        Tensor::cat(vec![residual, boundary, data], 0).unsqueeze()
-    }
-
-    /// Distance from the exact solution, relative to it, in the 2-norm over 200 points.
-    fn error(&self, problem: &Problem) -> Result<f64, Box<dyn Error>> {
-        let found = self.valid().value(problem.test.clone()).try_into_vec_as::<f32>()?;
-        let square = |values: &mut dyn Iterator<Item = f64>| values.map(|v| v * v).sum::<f64>();
-        let distance = square(&mut found.iter().zip(&problem.solution).map(|(found, exact)| f64::from(*found) - exact));
-        Ok((distance / square(&mut problem.solution.iter().copied())).sqrt())
-    }
+/// The networks' values, `[member, points, 1]`.
+fn value(parameters: &[Tensor<3>], x: Tensor<3>) -> Tensor<3> {
+    layer(parameters, 2, layer(parameters, 1, layer(parameters, 0, x).tanh()).tanh())
 }
 
+/// Their second derivatives.
+fn second_derivative(parameters: &[Tensor<3>], x: Tensor<3>) -> Tensor<3> {
+    let start = Jet([x.clone(), x.ones_like(), x.zeros_like()]);
+    let Jet([_, _, second]) = start.linear(parameters, 0).tanh().linear(parameters, 1).tanh().linear(parameters, 2);
+    second
+}
+
+/// Residual, boundary and data loss, `[member, 3]`.
+fn losses(parameters: &[Tensor<3>], problem: &Problem) -> Tensor<2> {
+    let squared = |difference: Tensor<3>| difference.powi_scalar(2).mean_dim(1);
+    let residual = squared(second_derivative(parameters, problem.points.clone()) - problem.source.clone());
+    let boundary = squared(value(parameters, problem.ends.clone()));
+    let data = squared(value(parameters, problem.measured_at.clone()) - problem.measured.clone());
+    Tensor::cat(vec![residual, boundary, data], 2).squeeze_dim(1)
+}
+
+/// Trains all variants with all seeds; returns the records of each member, seeds of a variant together.
 fn train(
-    variant: usize,
-    seed: u64,
+    seeds: usize,
     steps: usize,
     every: usize,
     problem: &Problem,
     device: &Device,
-) -> Result<Vec<Record>, Box<dyn Error>> {
-    let mut weighting = weighting(variant, device)?;
-    device.seed(seed);
-    let mut network = Network::new(&device.clone().autodiff());
-    let mut optimizer = AdamConfig::new().init();
-    let mut history = Vec::new();
+) -> Result<Vec<Vec<Record>>, Box<dyn Error>> {
+    let variants = 0..VARIANTS.len();
+    let mut balancers = variants.map(|variant| balancer(variant, seeds, device)).collect::<Result<Vec<_>, _>>()?;
+    let count = VARIANTS.len() * seeds;
+    // The same start for every variant.
+    let own_seeds: Vec<u64> = (0..count).map(|member| (member % seeds) as u64).collect();
+    let mut members = Members::new(&[(1, HIDDEN), (HIDDEN, HIDDEN), (HIDDEN, 1)], &own_seeds, 1.0, device);
+    let rates = Tensor::full([count, 1, 1], LEARNING_RATE, device);
+    let mut runs = vec![Vec::new(); count];
     for step in 1..=steps {
-        let losses = network.losses(problem);
-        let total = weighting.total(losses.clone())?;
-        let gradients = GradientsParams::from_grads(total.backward(), &network);
-        network = optimizer.step(LEARNING_RATE, network, gradients);
+        let parameters = members.tracked();
+        let losses = losses(&parameters, problem);
+        let mut weights = Vec::new();
+        for (variant, balancer) in balancers.iter_mut().enumerate() {
+            weights.push(match balancer {
+                None => Tensor::ones([seeds, COMPONENTS.len()], device),
+                Some(balancer) => balancer.step(losses.clone().slice(variant * seeds..(variant + 1) * seeds))?,
+            });
+        }
+        let weights = Tensor::cat(weights, 0);
+        let gradients = (losses.clone() * weights.clone()).sum().backward();
+        members.update(&parameters, &gradients, &rates)?;
         if step % every == 0 {
-            let weights = match &weighting {
-                Weighting::Adaptive(balancer) => balancer.weights().try_into_vec_as::<f32>()?,
-                _ => vec![1.0; COMPONENTS.len()],
-            };
-            let losses = losses.try_into_vec_as::<f32>()?;
-            let mut record = Record::default();
-            (record[0], record[1]) = (step as f64, network.error(problem)?);
-            for (place, value) in record[2..].iter_mut().zip(losses.iter().chain(&weights)) {
-                *place = f64::from(*value);
+            let (losses, weights) = (losses.try_into_vec_as::<f32>()?, weights.try_into_vec_as::<f32>()?);
+            let found = value(&members.parameters, problem.test.clone()).try_into_vec_as::<f32>()?;
+            for (member, records) in runs.iter_mut().enumerate() {
+                let own = member * COMPONENTS.len()..(member + 1) * COMPONENTS.len();
+                let mut record = Record::default();
+                record[0] = step as f64;
+                record[1] = problem.relative_error(&found[member * problem.solution.len()..]);
+                for (place, value) in record[2..].iter_mut().zip(losses[own.clone()].iter().chain(&weights[own])) {
+                    *place = f64::from(*value);
+                }
+                records.push(record);
             }
-            history.push(record);
         }
     }
-    Ok(history)
+    Ok(runs)
 }
 
 /// Prints the last records: mean and standard deviation over the seeds.
-fn report(results: &[Vec<Run>]) {
-    println!(
-        "\n{:18} {:>19} {:>10} {:>10} {:>10} {:>16} {:>8}",
-        "", "relative error", "residual", "boundary", "data", "steps", "seconds"
-    );
-    for (name, runs) in VARIANTS.iter().zip(results) {
+fn report(runs: &[Vec<Record>], seeds: usize) {
+    println!("\n{:18} {:>18} {:>10} {:>10} {:>10}   steps", "", "relative error", "residual", "boundary", "data");
+    for (name, runs) in VARIANTS.iter().zip(runs.chunks(seeds)) {
         let last = |column: usize| {
-            let values: Vec<f64> = runs.iter().filter_map(|(history, _)| history.last()).map(|r| r[column]).collect();
+            let values: Vec<f64> = runs.iter().filter_map(|records| records.last()).map(|r| r[column]).collect();
             common::mean_and_deviation(&values)
         };
         let (error, spread) = last(1);
         let steps: Vec<String> = runs
             .iter()
-            .map(|(history, _)| history.iter().find(|r| r[1] <= GOAL).map_or("-".to_owned(), |r| r[0].to_string()))
+            .map(|records| records.iter().find(|r| r[1] <= GOAL).map_or("-".to_owned(), |r| r[0].to_string()))
             .collect();
-        let time = runs.iter().map(|(_, time)| time).sum::<f64>() / runs.len() as f64;
         println!(
-            "{name:18} {error:9.4} ± {spread:7.4} {:10.2e} {:10.2e} {:10.2e} {:>16} {time:8.1}",
+            "{name:18} {error:8.4} ± {spread:7.4} {:10.2e} {:10.2e} {:10.2e}   {}",
             last(2).0,
             last(3).0,
             last(4).0,
@@ -256,16 +241,14 @@ fn report(results: &[Vec<Run>]) {
     println!("(losses before the last step; steps: the first record with a relative error of {GOAL}, for each seed)\n");
 }
 
-fn picture(results: &[Vec<Run>]) -> Chart {
+fn picture(runs: &[Vec<Record>], seeds: usize) -> Chart {
     let mut chart = Chart::new(VARIANTS);
     for (title, column) in [("relative error", 1), ("residual", 2), ("boundary", 3), ("data", 4)] {
-        let mut curves = Vec::new();
-        for (entry, runs) in results.iter().enumerate() {
-            for (history, _) in runs {
-                curves.push(Curve { entry, points: history.iter().map(|r| (r[0], r[column])).collect() });
-            }
-        }
-        chart.panel(title, "step", true, curves);
+        let curve = |(member, records): (usize, &Vec<Record>)| Curve {
+            entry: member / seeds,
+            points: records.iter().map(|r| (r[0], r[column])).collect(),
+        };
+        chart.panel(title, "step", true, runs.iter().enumerate().map(curve).collect());
     }
     chart
 }

@@ -12,7 +12,7 @@ mod common;
 
 use burn::tensor::activation::{log_softmax, relu};
 use burn::tensor::{Device, Int, Tensor, TensorData};
-use common::{Chart, Curve, Digits, Options, Random, Weighting};
+use common::{Chart, Curve, Digits, Members, Options, Random, Weighting, layer};
 use softadapt::{BalancerConfig, BalancerPlan, Config, Normalize, Scale, Shape, Slope, cpu};
 use softadapt_burn::LossBalancer;
 use std::error::Error;
@@ -109,14 +109,10 @@ impl Hyper {
     }
 }
 
-/// Parameters of all members with their Adam moments.
+/// All members and their learning rates, `[member, 1, 1]`.
 struct Population {
-    /// Weights and biases of trunk, classifier and decoder: `[member, in, out]`, biases `[member, 1, out]`.
-    parameters: Vec<Tensor<3>>,
-    moments: Vec<[Tensor<3>; 2]>,
-    /// `[member, 1, 1]`
+    members: Members,
     rates: Tensor<3>,
-    steps: i32,
 }
 
 /// What the members make of a batch.
@@ -130,21 +126,14 @@ impl Population {
     /// Members begin with the same parameters: what differs in the end is due to learning rate and beta.
     fn new(hyper: &Hyper, device: &Device) -> Self {
         let members = hyper.rates.len();
-        let mut random = Random::new(0);
-        let mut layer = |inputs: usize, outputs: usize| {
-            let weights = random.normals([1, inputs, outputs], (2.0 / inputs as f64).sqrt(), device);
-            [weights.repeat_dim(0, members), Tensor::zeros([members, 1, outputs], device)]
-        };
-        let parameters: Vec<Tensor<3>> = [layer(64, HIDDEN), layer(HIDDEN, 10), layer(HIDDEN, 64)].concat();
-        let moments = parameters.iter().map(|p| [p.zeros_like(), p.zeros_like()]).collect();
+        let layers = [(64, HIDDEN), (HIDDEN, 10), (HIDDEN, 64)];
         let rates = Tensor::from_data(TensorData::new(hyper.rates.clone(), [members, 1, 1]), device);
-        Self { parameters, moments, rates, steps: 0 }
+        Self { members: Members::new(&layers, &vec![0; members], 2.0, device), rates }
     }
 
     fn forward(parameters: &[Tensor<3>], pixels: Tensor<2>) -> Outputs {
-        let layer = |x: Tensor<3>, i: usize| x.matmul(parameters[2 * i].clone()) + parameters[2 * i + 1].clone();
-        let code = relu(layer(pixels.unsqueeze(), 0));
-        Outputs { logits: layer(code.clone(), 1), decoded: layer(code.clone(), 2), code }
+        let code = relu(layer(parameters, 0, pixels.unsqueeze()));
+        Outputs { logits: layer(parameters, 1, code.clone()), decoded: layer(parameters, 2, code.clone()), code }
     }
 
     /// One step of all members; returns their losses `[member, component]`.
@@ -155,8 +144,7 @@ impl Population {
         weighting: &mut Weighting,
     ) -> Result<Tensor<2>, Box<dyn Error>> {
         let members = self.rates.dims()[0];
-        let parameters: Vec<Tensor<3>> =
-            self.parameters.iter().map(|parameter| parameter.clone().autodiff().require_grad()).collect();
+        let parameters = self.members.tracked();
         let outputs = Self::forward(&parameters, pixels.clone());
         let labels = labels.one_hot::<2>(10).float().unsqueeze::<3>();
         let cross_entropy = -(log_softmax(outputs.logits, 2) * labels).sum_dim(2).mean_dim(1);
@@ -164,22 +152,13 @@ impl Population {
         let sparsity = outputs.code.mean_dim(2).mean_dim(1);
         let losses = Tensor::cat(vec![cross_entropy, reconstruction, sparsity], 2).reshape([members, COMPONENTS.len()]);
         let gradients = weighting.total(losses.clone())?.backward();
-
-        self.steps += 1;
-        let [first, second] = [0.9f64, 0.999].map(|decay| 1.0 - decay.powi(self.steps));
-        for ((own, tracked), [mean, square]) in self.parameters.iter_mut().zip(&parameters).zip(&mut self.moments) {
-            let gradient = tracked.grad(&gradients).ok_or("a parameter has no gradient")?;
-            *mean = mean.clone() * 0.9 + gradient.clone() * 0.1;
-            *square = square.clone() * 0.999 + gradient.powi_scalar(2) * 0.001;
-            let step = (mean.clone() / first) / ((square.clone() / second).sqrt() + 1e-8);
-            *own = own.clone() - step * self.rates.clone();
-        }
+        self.members.update(&parameters, &gradients, &self.rates)?;
         Ok(losses.inner())
     }
 
     /// Share of digits that each member tells right.
     fn accuracy(&self, data: &Digits) -> Result<Vec<f64>, Box<dyn Error>> {
-        let logits = Self::forward(&self.parameters, data.pixels.clone()).logits;
+        let logits = Self::forward(&self.members.parameters, data.pixels.clone()).logits;
         let hits = logits.argmax(2).squeeze_dim::<2>(2).equal(data.labels.clone().unsqueeze());
         let right: Vec<f32> = hits.float().mean_dim(1).try_into_vec_as()?;
         Ok(right.into_iter().map(f64::from).collect())

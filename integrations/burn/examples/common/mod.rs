@@ -2,8 +2,10 @@
 #![allow(dead_code, reason = "every example uses a part of it")]
 
 mod chart;
+mod members;
 
 pub(crate) use chart::{Chart, Curve};
+pub(crate) use members::{Members, layer};
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use softadapt::cpu;
