@@ -13,7 +13,8 @@
 mod common;
 
 use burn::tensor::{Device, Tensor, TensorData};
-use common::{Chart, Curve, Members, Options, Random, layer};
+use common::members::{Members, layer};
+use common::{Chart, Curve, Options, Random};
 use softadapt::{BalancerConfig, Config, Normalize, Scale, Slope};
 use softadapt_burn::LossBalancer;
 use std::error::Error;

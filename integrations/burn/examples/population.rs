@@ -12,7 +12,8 @@ mod common;
 
 use burn::tensor::activation::{log_softmax, relu};
 use burn::tensor::{Device, Int, Tensor, TensorData};
-use common::{Chart, Curve, Digits, Members, Options, Random, Weighting, layer};
+use common::members::{Members, layer};
+use common::{Chart, Curve, Digits, Options, Random, Weighting};
 use softadapt::{BalancerConfig, BalancerPlan, Config, Normalize, Scale, Shape, Slope, cpu};
 use softadapt_burn::LossBalancer;
 use std::error::Error;

@@ -2,10 +2,9 @@
 #![allow(dead_code, reason = "every example uses a part of it")]
 
 mod chart;
-mod members;
+pub(crate) mod members;
 
 pub(crate) use chart::{Chart, Curve};
-pub(crate) use members::{Members, layer};
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use softadapt::cpu;
