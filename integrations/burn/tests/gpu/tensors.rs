@@ -97,6 +97,29 @@ pub(crate) fn of_one_member_may_have_one_axis_or_two() {
     }
 }
 
+/// Losses of later steps that were begun before those of earlier ones: fusion may run what does not depend on each other in
+/// another order, but not the steps.
+pub(crate) fn of_later_steps_may_be_begun_first() {
+    let device = crate::device();
+    let (mut odd, mut plain) = (balancer(MEMBERS, &device), balancer(MEMBERS, &device));
+    let shape = [MEMBERS, COMPONENTS];
+    let ready: Vec<Tensor<2>> =
+        (0..STEPS + 1).map(|step| tensor(&losses(MEMBERS, COMPONENTS, step), shape, &device)).collect();
+    for pair in 0..STEPS / 2 {
+        let [first, second] = [2 * pair, 2 * pair + 1];
+        // Each a chain of its own, the second's ahead.
+        let later = (ready[second].clone() * 2.0).exp().log() + 0.5;
+        let sooner = (ready[first].clone() * 3.0).sqrt() * 2.0;
+        let weights = [odd.step(sooner.clone()).unwrap(), odd.step(later.clone()).unwrap()];
+        // Something in between that depends on neither step.
+        let other = (ready[second].clone() - ready[first].clone()).abs().sum();
+        let found = weights.map(bits);
+        let expected = [sooner, later].map(|losses| bits(plain.step(tensor(&values(losses), shape, &device)).unwrap()));
+        assert_eq!(found, expected, "steps {first} and {second}");
+        assert!(values(other)[0] > 0.0);
+    }
+}
+
 /// The tensor that came back is the caller's: later steps do not write into it.
 pub(crate) fn that_came_back_stay_as_they_are() {
     let device = crate::device();
