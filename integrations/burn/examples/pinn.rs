@@ -22,7 +22,7 @@ use std::f64::consts::PI;
 use std::time::Instant;
 
 const COMPONENTS: [&str; 3] = ["residual", "boundary", "data"];
-const VARIANTS: [&str; 5] = ["equal weights", "original", "normalized", "loss weighted", "L1, least squares"];
+const VARIANTS: [&str; 5] = ["equal weights", "original", "normalized", "loss weighted", "L1 least squares"];
 const HIDDEN: usize = 32;
 /// Steps that the balancer looks back.
 const HISTORY: usize = 5;
@@ -218,28 +218,32 @@ fn train(
     Ok(runs)
 }
 
-/// Prints the last records: mean and standard deviation over the seeds.
+/// Prints the last records: the median over the seeds, best and worst.
 fn report(runs: &[Vec<Record>], seeds: usize) {
-    println!("\n{:18} {:>18} {:>10} {:>10} {:>10}   steps", "", "relative error", "residual", "boundary", "data");
+    println!("\n{:18} {:>27} {:>10} {:>10} {:>10}   steps", "", "relative error", "residual", "boundary", "data");
     for (name, runs) in VARIANTS.iter().zip(runs.chunks(seeds)) {
-        let last = |column: usize| {
-            let values: Vec<f64> = runs.iter().filter_map(|records| records.last()).map(|r| r[column]).collect();
-            common::mean_and_deviation(&values)
+        let last = |column: usize| -> Vec<f64> {
+            runs.iter().filter_map(|records| records.last()).map(|r| r[column]).collect()
         };
-        let (error, spread) = last(1);
+        let middle = |column: usize| common::median(&mut last(column));
+        let best = last(1).into_iter().fold(f64::INFINITY, f64::min);
+        let worst = last(1).into_iter().fold(0.0, f64::max);
         let steps: Vec<String> = runs
             .iter()
             .map(|records| records.iter().find(|r| r[1] <= GOAL).map_or("-".to_owned(), |r| r[0].to_string()))
             .collect();
         println!(
-            "{name:18} {error:8.4} ± {spread:7.4} {:10.2e} {:10.2e} {:10.2e}   {}",
-            last(2).0,
-            last(3).0,
-            last(4).0,
+            "{name:18} {:8.4} ({best:.4} to {worst:.4}) {:10.2e} {:10.2e} {:10.2e}   {}",
+            middle(1),
+            middle(2),
+            middle(3),
+            middle(4),
             steps.join("/")
         );
     }
-    println!("(losses before the last step; steps: the first record with a relative error of {GOAL}, for each seed)\n");
+    println!(
+        "(medians over the seeds, best and worst; losses before the last step; steps: the first record with a relative error of {GOAL}, for each seed)\n"
+    );
 }
 
 fn picture(runs: &[Vec<Record>], seeds: usize) -> Chart {

@@ -2,6 +2,11 @@
 //! holds.
 #![doc = include_str!("front_page.md")]
 
+// The README's example is compiled with the documentation tests.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
+
 mod balancer;
 mod device;
 mod engine;

@@ -267,7 +267,8 @@ pub(crate) fn write_csv<T: Display>(path: &Path, header: &[&str], rows: &[Vec<T>
     let mut text = header.join(",");
     text.push('\n');
     for row in rows {
-        let cells: Vec<String> = row.iter().map(ToString::to_string).collect();
+        let quoted = |cell: String| if cell.contains(',') { format!("\"{cell}\"") } else { cell };
+        let cells: Vec<String> = row.iter().map(|cell| quoted(cell.to_string())).collect();
         text += &cells.join(",");
         text.push('\n');
     }
