@@ -203,8 +203,12 @@ fn picture(last: &[Vec<f64>]) -> Chart {
 /// What weighing costs: the same loop with fixed weights, with ours, and with losses that go through the host.
 fn overhead(hyper: &Hyper, train: &Digits, size: usize, rounds: usize, device: &Device) -> Result<(), Box<dyn Error>> {
     let members = hyper.rates.len();
-    let plan = BalancerPlan::new(config(), Shape::new(members, COMPONENTS.len(), HISTORY)?)?;
+    // With a beta of 0 all weights are 1, whatever way they come: all variants compute the same, but for the weighing.
+    let mut config = config();
+    config.config.beta = 0.0;
+    let plan = BalancerPlan::new(config, Shape::new(members, COMPONENTS.len(), HISTORY)?)?;
     let mut weightings = [
+        Weighting::Fixed(Tensor::ones([members, COMPONENTS.len()], device)),
         Weighting::Fixed(Tensor::ones([members, COMPONENTS.len()], device)),
         Weighting::Adaptive(LossBalancer::from_plan(plan.clone(), device)?),
         Weighting::ReadBack(cpu::Balancer::new(&plan)),
@@ -220,6 +224,9 @@ fn overhead(hyper: &Hyper, train: &Digits, size: usize, rounds: usize, device: &
         }
         Ok(())
     })?;
-    common::print_comparison(&["fixed weights", "softadapt-burn", "losses read back, CPU twin"], &costs);
+    common::print_comparison(
+        &["fixed weights", "fixed weights, again", "softadapt-burn", "losses read back, CPU twin"],
+        &costs,
+    );
     common::bare_cost(&mut weightings, [members, COMPONENTS.len()], rounds, device)
 }

@@ -182,11 +182,12 @@ pub(crate) struct Cost {
 /// Seconds that this process has computed so far. On a software adapter that is the device's work too, and unlike the time
 /// that passes it does not count what other processes do.
 fn cpu_seconds() -> f64 {
-    // Fields 14 and 15 count hundredths of a second in user and kernel mode; the name in field 2 may hold spaces.
-    let text = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
-    let fields: Vec<&str> = text.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
-    let ticks = |field: usize| fields.get(field - 3).and_then(|text| text.parse::<f64>().ok()).unwrap_or(f64::NAN);
-    (ticks(14) + ticks(15)) / 100.0
+    // The first number of a thread's statistics are its nanoseconds.
+    let of_thread = |thread: std::io::Result<std::fs::DirEntry>| -> Option<f64> {
+        let text = std::fs::read_to_string(thread.ok()?.path().join("schedstat")).ok()?;
+        text.split_whitespace().next()?.parse::<f64>().ok()
+    };
+    std::fs::read_dir("/proc/self/task").map_or(f64::NAN, |threads| threads.filter_map(of_thread).sum::<f64>() / 1e9)
 }
 
 /// Times variants of one loop in turns, so that whatever else the machine does meets all of them: the cost of a step, by
@@ -233,8 +234,8 @@ pub(crate) fn print_comparison(names: &[&str], costs: &[Vec<Cost>]) {
     }
 }
 
-/// What the first two of some ways to a total loss cost by themselves, with nothing around them: microseconds a step, and
-/// the difference.
+/// What a step of ours costs by itself, beside one with fixed weights: the third and the first of some ways to a total loss
+/// with nothing around them.
 pub(crate) fn bare_cost(
     weightings: &mut [Weighting],
     dims: [usize; 2],
@@ -244,7 +245,7 @@ pub(crate) fn bare_cost(
     let losses = Random::new(3).normals(dims, 1.0, device).abs();
     let costs = compare(2, rounds, 500, device, |variant, steps| {
         for _ in 0..steps {
-            weightings[variant].total(losses.clone() * 1.5)?;
+            weightings[2 * variant].total(losses.clone() * 1.5)?;
         }
         Ok(())
     })?;
