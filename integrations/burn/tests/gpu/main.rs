@@ -51,6 +51,7 @@ fn main() {
         agreement::of_resets_copies_betas_and_epochs,
         tensors::of_any_layout_give_the_same_bits,
         tensors::of_one_member_may_have_one_axis_or_two,
+        tensors::of_nobody_are_empty,
         tensors::of_later_steps_may_be_begun_first,
         tensors::that_came_back_stay_as_they_are,
         tensors::of_half_precision_are_weighed_in_single,

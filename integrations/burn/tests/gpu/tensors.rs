@@ -97,6 +97,20 @@ pub(crate) fn of_one_member_may_have_one_axis_or_two() {
     }
 }
 
+/// No members, no weights, and no fault.
+pub(crate) fn of_nobody_are_empty() {
+    for device in [crate::device(), Device::flex()] {
+        let mut nobody = balancer(0, &device);
+        let weights = nobody.step(tensor(&[], [0, COMPONENTS], &device)).unwrap();
+        assert_eq!(weights.dims(), [0, COMPONENTS]);
+        nobody.reset(&[]).unwrap();
+        nobody.copy(&[]).unwrap();
+        let state = nobody.state().unwrap();
+        nobody.load(&state).unwrap();
+        assert!(values(nobody.step(tensor(&[], [0, COMPONENTS], &device)).unwrap()).is_empty());
+    }
+}
+
 /// Losses of later steps that were begun before those of earlier ones: fusion may run what does not depend on each other in
 /// another order, but not the steps.
 pub(crate) fn of_later_steps_may_be_begun_first() {
