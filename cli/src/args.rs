@@ -33,6 +33,8 @@ pub(crate) enum Command {
     Replay(Box<ReplayArguments>),
     /// A picture of losses and weights over steps
     Plot(Box<PlotArguments>),
+    /// Losses and weights in the terminal
+    View(Box<ViewArguments>),
     /// Many settings at once, and what they do to the weights
     Sweep(Box<SweepArguments>),
     /// The graphics adapters of this machine and what matters about them
@@ -538,6 +540,36 @@ pub(crate) struct PlotArguments {
     /// No progress bar
     #[arg(short, long)]
     pub(crate) quiet: bool,
+}
+
+const VIEW_HELP: &str = "\
+Keys: up and down, page up and page down go through the runs, left and right through the betas; q leaves.
+
+Example:
+  softadapt view logs/ --slope last --betas 0.01,0.1,1";
+
+#[derive(Debug, Args)]
+#[command(after_help = VIEW_HELP)]
+pub(crate) struct ViewArguments {
+    #[command(flatten)]
+    pub(crate) input: InputArguments,
+    /// Sort the log in memory first
+    #[arg(long, help_heading = "Input")]
+    pub(crate) sort: bool,
+    #[command(flatten)]
+    pub(crate) config: ConfigArguments,
+    /// Betas to go through, besides that of --beta
+    #[arg(
+        long,
+        allow_hyphen_values = true,
+        value_delimiter = ',',
+        value_name = "B,..",
+        default_value = "0.01,0.1,1,10",
+        help_heading = "Weights"
+    )]
+    pub(crate) betas: Vec<f64>,
+    #[command(flatten)]
+    pub(crate) updates: UpdateArguments,
 }
 
 const SWEEP_HELP: &str = "\

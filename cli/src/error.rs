@@ -44,6 +44,10 @@ pub(crate) enum Error {
     ManyRuns { most: usize },
     /// No run of the names that were asked for.
     NoRun { some: Vec<String> },
+    /// `view` without a terminal.
+    NoTerminal,
+    /// The terminal does not do what it is told.
+    Terminal { error: io::Error },
     /// A picture cannot be drawn.
     Drawing { reason: String },
     /// The file in which an output waits cannot be written.
@@ -86,6 +90,7 @@ impl Error {
             | Self::Picture { .. }
             | Self::ManyRuns { .. }
             | Self::NoRun { .. }
+            | Self::NoTerminal
             | Self::Window { .. }
             | Self::OrderOfSlope { .. }
             | Self::AdapterOfBackend { .. }
@@ -99,6 +104,7 @@ impl Error {
             | Self::Output { .. }
             | Self::Temporary { .. }
             | Self::Drawing { .. }
+            | Self::Terminal { .. }
             | Self::Backend(_)
             | Self::Wrong { .. } => 1,
         }
@@ -148,6 +154,10 @@ impl fmt::Display for Error {
             }
             Self::NoRun { some } if some.is_empty() => f.write_str("the log has no run to draw"),
             Self::NoRun { some } => write!(f, "no run is called as --run says: there are {}", some.join(", ")),
+            Self::NoTerminal => {
+                f.write_str("standard output is no terminal: `softadapt plot` draws the same into a file")
+            }
+            Self::Terminal { error } => write!(f, "the terminal cannot be used: {error}"),
             Self::Drawing { reason } => write!(f, "the picture cannot be drawn: {reason}"),
             Self::Temporary { error } => {
                 write!(
@@ -171,7 +181,7 @@ impl std::error::Error for Error {
             Self::Balancer(error) => Some(error),
             Self::Setting { error, .. } => Some(error),
             Self::Input(error) => Some(error),
-            Self::Output { error, .. } | Self::Temporary { error } => Some(error),
+            Self::Output { error, .. } | Self::Temporary { error } | Self::Terminal { error } => Some(error),
             Self::Backend(error) => Some(error),
             _ => None,
         }

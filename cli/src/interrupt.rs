@@ -11,9 +11,11 @@ const INTERRUPTED: i32 = 130;
 struct Duties {
     /// A file that is not whole yet.
     unfinished: Option<PathBuf>,
+    /// Gives the terminal back.
+    terminal: Option<fn()>,
 }
 
-static DUTIES: Mutex<Duties> = Mutex::new(Duties { unfinished: None });
+static DUTIES: Mutex<Duties> = Mutex::new(Duties { unfinished: None, terminal: None });
 
 fn duties() -> MutexGuard<'static, Duties> {
     DUTIES.lock().unwrap_or_else(PoisonError::into_inner)
@@ -24,6 +26,9 @@ fn settle() -> MutexGuard<'static, Duties> {
     let mut duties = duties();
     if let Some(path) = duties.unfinished.take() {
         let _ = fs::remove_file(path);
+    }
+    if let Some(restore) = duties.terminal.take() {
+        restore();
     }
     duties
 }
@@ -67,5 +72,25 @@ impl Unfinished {
 impl Drop for Unfinished {
     fn drop(&mut self) {
         duties().unfinished = None;
+    }
+}
+
+/// `restore` is called when the result goes out of scope, or at an interrupt.
+#[must_use]
+pub(crate) fn restore_terminal(restore: fn()) -> Changed {
+    install();
+    duties().terminal = Some(restore);
+    Changed(())
+}
+
+/// See [`restore_terminal`].
+#[derive(Debug)]
+pub(crate) struct Changed(());
+
+impl Drop for Changed {
+    fn drop(&mut self) {
+        if let Some(restore) = duties().terminal.take() {
+            restore();
+        }
     }
 }

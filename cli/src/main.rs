@@ -19,6 +19,7 @@ mod runs;
 mod stream;
 mod summary;
 mod sweep;
+mod view;
 mod weigh;
 
 use args::{Arguments, Command};
@@ -50,6 +51,7 @@ fn run(arguments: &Arguments) -> Result<(), Error> {
         Command::Weigh(arguments) => weigh::run(arguments),
         Command::Replay(arguments) => replay::run(arguments),
         Command::Plot(arguments) => plot::run(arguments),
+        Command::View(arguments) => view::run(arguments),
         Command::Sweep(arguments) => sweep::run(arguments),
         Command::Devices => devices::run(),
         Command::Check(arguments) => check::run(arguments),
