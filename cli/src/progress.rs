@@ -6,7 +6,7 @@ use std::io::{self, IsTerminal, Read};
 use std::time::{Duration, Instant};
 
 /// Reading that ends sooner needs no bar.
-const PATIENCE: Duration = Duration::from_millis(500);
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Counts the bytes of all sources.
 #[derive(Debug)]
