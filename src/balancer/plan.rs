@@ -128,20 +128,27 @@ impl BalancerPlan {
         weights
     }
 
+    /// Checks that groups exist, for a reset.
+    ///
+    /// # Errors
+    /// The first that does not.
+    pub fn check_groups(&self, groups: &[usize]) -> Result<(), CopyError> {
+        let count = self.shape.groups();
+        match groups.iter().find(|&&group| group >= count) {
+            Some(&group) => Err(CopyError::Group { group, groups: count }),
+            None => Ok(()),
+        }
+    }
+
     /// Checks pairs of groups (from, to) for a copy of one group's state onto another's.
     ///
     /// # Errors
     /// A group that does not exist, two groups of different size, or a group that is replaced and named again.
     pub fn check_copies(&self, pairs: &[(usize, usize)]) -> Result<(), CopyError> {
-        let groups = self.shape.groups();
         // What each group is in this copy: nothing yet, copied, or replaced.
         let mut roles = std::collections::HashMap::new();
         for &(from, to) in pairs {
-            for group in [from, to] {
-                if group >= groups {
-                    return Err(CopyError::Group { group, groups });
-                }
-            }
+            self.check_groups(&[from, to])?;
             let sizes = [from, to].map(|group| self.shape.components(group));
             if sizes[0] != sizes[1] {
                 return Err(CopyError::Components { from: (from, sizes[0]), to: (to, sizes[1]) });

@@ -214,10 +214,7 @@ impl Balancer {
     /// # Errors
     /// A group that does not exist; nothing is reset then.
     pub fn reset(&mut self, groups: &[usize]) -> Result<(), CopyError> {
-        let count = self.plan.shape().groups();
-        if let Some(&group) = groups.iter().find(|&&group| group >= count) {
-            return Err(CopyError::Group { group, groups: count });
-        }
+        self.plan.check_groups(groups)?;
         for &group in groups {
             self.reset_group(group);
         }

@@ -3,7 +3,7 @@
 use super::context::Context;
 use super::error::HostError;
 use super::transfer::{Waiting, next_epoch};
-use crate::balancer::{BalancerLog, BalancerPlan, BalancerState, CopyError, Feed};
+use crate::balancer::{BalancerLog, BalancerPlan, BalancerState, Feed};
 use crate::error::BatchError;
 use crate::gpu::device::{empty_buffer, filled_buffer, scoped};
 use crate::gpu::{self, BindError, BoundKernel, DeviceError, LoadError};
@@ -104,10 +104,7 @@ impl Balancer {
     /// # Errors
     /// A group that does not exist, or what wgpu reports.
     pub fn reset(&self, groups: &[usize]) -> Result<(), HostError> {
-        let count = self.plan().shape().groups();
-        if let Some(&group) = groups.iter().find(|&&group| group >= count) {
-            return Err(CopyError::Group { group, groups: count }.into());
-        }
+        self.plan().check_groups(groups)?;
         self.choose(groups.iter().map(|&group| group as u32), gpu::Balancer::reset)
     }
 

@@ -197,10 +197,7 @@ impl LossBalancer {
     /// # Errors
     /// A member that does not exist; the failure of an earlier step on the device.
     pub fn reset(&mut self, members: &[usize]) -> Result<(), StepError> {
-        let count = self.plan.shape().groups();
-        if let Some(&group) = members.iter().find(|&&member| member >= count) {
-            return Err(softadapt::CopyError::Group { group, groups: count }.into());
-        }
+        self.plan.check_groups(members)?;
         self.command(Command::Reset(members.into()), |balancer| Ok(balancer.reset(members)?))
     }
 

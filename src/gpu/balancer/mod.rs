@@ -159,7 +159,7 @@ impl Balancer {
     }
 
     /// The published weights: f32 in the plan's layout, [`BalancerPlan::losses_len`] words. For every usage as storage and as
-    /// source and target of copies; what is written to it before a push counts as published.
+    /// source and target of copies; a group that holds keeps what was written to it.
     #[must_use]
     pub fn weights(&self) -> &wgpu::Buffer {
         &self.inner.weights
@@ -340,7 +340,10 @@ impl Balancer {
         bytes: u64,
         invocations: u64,
     ) -> Result<BoundKernel, BindError> {
-        let most = self.inner.kernels.device().limits().max_compute_workgroups_per_dimension;
+        let limits = self.inner.kernels.device().limits();
+        // Those of pushes were checked when the balancer was made: they are bound as often as losses move.
+        Requirements::actions(&self.inner.plan, &self.inner.tuning, &[action])?.check_limits(&limits)?;
+        let most = limits.max_compute_workgroups_per_dimension;
         let workgroups = spread(invocations.div_ceil(self.inner.tuning.workgroup.into()), most)
             .ok_or(KernelError::TooManyGroups { groups: usize::try_from(invocations).unwrap_or(usize::MAX) })?;
         self.bind(action, Some((Slot::Chosen, chosen, bytes)), workgroups)
@@ -374,7 +377,6 @@ impl Balancer {
             }
         }
         check_overlaps(&ranges)?;
-        Requirements::actions(&inner.plan, &inner.tuning, &[action])?.check_limits(&device.limits())?;
         let pipeline = self.pipeline(action)?;
         let owned = [(0, &inner.params), (BALANCE_BINDING, &inner.balance)].into_iter();
         bound_kernel(device, pipeline, owned, &ranges, workgroups, action.entry_point())
