@@ -1,20 +1,20 @@
 //! The stages in their order for one block: as many groups as there are lanes, or one group with many components.
 
 use super::Job;
-use super::average::Average;
+use super::NARROW;
 use super::exp::parts;
-use super::lanes::{Across, Components, Groups, LANES, Lanes, any};
+use super::lanes::{Across, Components, Float, Groups, LANES, Lanes, LargeGroups, any, registers};
 use super::normalize::normalize;
 use super::outputs::{Chunk, Members};
-use super::points::{CHUNK, Newest, Rows};
-use super::slopes::Slopes;
+use super::points::{Places, Read, Reads, Spread};
 use super::softmax::{Factors, plain, weighted};
+use super::summary::summarise;
 use crate::config::{Normalize, OnNegativeMean, OnNonFinite};
 use crate::status::Status;
+use pulp::{Simd, WithSimd};
 
-/// Groups with up to this many components are weighed a lane each, larger ones with a lane for each component. It
-/// depends on nothing but the group's own size, so that a group's result is the same in any batch.
-pub(super) const NARROW: usize = 16;
+/// Components between a row of a large group and one that is loaded soon.
+const AHEAD: usize = 4 * LANES;
 
 /// What the stages leave behind for each vector of rows.
 struct Scratch<'a> {
@@ -23,25 +23,28 @@ struct Scratch<'a> {
     scores: &'a mut [Lanes<f32>],
     weights: &'a mut [Lanes<f32>],
     mantissas: &'a mut [Lanes<f32>],
-    exponents: &'a mut [Lanes<i32>],
-    terms: &'a mut [Lanes<i32>],
+    exponents: &'a mut [Lanes<u32>],
+    terms: &'a mut [Lanes<u32>],
 }
 
 /// What is known of the group of each lane before its losses are read.
 struct Known {
-    /// Points so far, at most the window.
-    points: Lanes<u32>,
+    /// Points so far, at most the window; `None` where all windows are full.
+    points: Option<Lanes<u32>>,
     beta: Lanes<f32>,
 }
 
 impl Known {
     #[inline(always)]
     fn of_lanes(job: &Job<'_>, groups: &Members<'_>) -> Self {
-        let mut known = Self { points: Lanes::splat(job.window as u32), beta: Lanes::splat(job.beta) };
-        if let Some(points) = job.points {
+        let window = job.window as u32;
+        let mut known = Self { points: None, beta: Lanes::splat(job.beta) };
+        if let Some(all) = job.points {
+            let mut points = Lanes::splat(window);
             for lane in 0..LANES {
-                known.points[lane] = points[groups.group(lane)].min(job.window as u32);
+                points[lane] = all[groups.group(lane)].min(window);
             }
+            known.points = Some(points);
         }
         if let Some(betas) = job.betas {
             for lane in 0..LANES {
@@ -52,9 +55,8 @@ impl Known {
     }
 
     fn of_group(job: &Job<'_>, group: usize) -> Self {
-        let window = job.window as u32;
         Self {
-            points: Lanes::splat(job.points.map_or(window, |points| points[group].min(window))),
+            points: job.points.map(|points| Lanes::splat(points[group].min(job.window as u32))),
             beta: Lanes::splat(job.betas.map_or(job.beta, |betas| betas[group])),
         }
     }
@@ -62,19 +64,31 @@ impl Known {
 
 /// Weighs the groups of `chunk`.
 #[inline(always)]
-pub(super) fn weigh_chunk(job: &Job<'_>, chunk: &mut Chunk<'_>) {
+pub(super) fn weigh_chunk<S: Simd>(simd: S, job: &Job<'_>, chunk: &mut Chunk<'_>) {
+    let mut reads = Reads::new(job);
     if let Some(n) = job.uniform_components {
         let groups = chunk.groups.clone();
+        let blocks = groups.clone().step_by(LANES).map(|first| (first, (groups.end - first).min(LANES)));
         if n <= NARROW {
             let mut scratch = NarrowScratch::new();
-            for first in groups.clone().step_by(LANES) {
-                let members = Members::Run { first, count: (groups.end - first).min(LANES) };
-                weigh_narrow(job, n, &members, &mut scratch, chunk);
+            for (first, count) in blocks {
+                let members = Members::Run { first, count };
+                weigh_groups::<S, Groups>(simd, job, &members, &mut reads, scratch.rows(n), chunk);
             }
-        } else {
-            let mut scratch = WideScratch::new(n);
-            for group in groups {
-                weigh_wide(job, n, group, &mut scratch, chunk);
+            return;
+        }
+        // Large groups beside each other are read a group a lane, all others a component a lane.
+        let adjacent = job.group_stride == 1 && job.time_stride != 1;
+        let mut of_block = WideScratch::new(if adjacent { n } else { 0 });
+        let mut of_group = WideScratch::new(n.div_ceil(LANES));
+        for (first, count) in blocks {
+            if adjacent && count == LANES {
+                let groups = &Members::Run { first, count };
+                simd.vectorize(Large { job, groups, reads: &mut reads, rows: of_block.rows(), chunk });
+            } else {
+                for group in first..first + count {
+                    simd.vectorize(Wide { job, n, group, reads: &mut reads, scratch: &mut of_group, chunk });
+                }
             }
         }
         return;
@@ -87,12 +101,13 @@ pub(super) fn weigh_chunk(job: &Job<'_>, chunk: &mut Chunk<'_>) {
         let n = job.components(alike[0]);
         if n <= NARROW {
             for members in alike.chunks(LANES) {
-                weigh_narrow(job, n, &Members::Listed(members), &mut scratch, chunk);
+                let members = Members::Listed(members);
+                weigh_groups::<S, Groups>(simd, job, &members, &mut reads, scratch.rows(n), chunk);
             }
         } else {
-            let mut scratch = WideScratch::new(n);
+            let mut scratch = WideScratch::new(n.div_ceil(LANES));
             for &group in alike {
-                weigh_wide(job, n, group, &mut scratch, chunk);
+                simd.vectorize(Wide { job, n, group, reads: &mut reads, scratch: &mut scratch, chunk });
             }
         }
     }
@@ -101,13 +116,13 @@ pub(super) fn weigh_chunk(job: &Job<'_>, chunk: &mut Chunk<'_>) {
 /// Scratch of a block of small groups, on the stack.
 struct NarrowScratch {
     floats: [[Lanes<f32>; NARROW]; 5],
-    integers: [[Lanes<i32>; NARROW]; 2],
+    integers: [[Lanes<u32>; NARROW]; 2],
 }
 
 impl NarrowScratch {
     #[inline(always)]
     fn new() -> Self {
-        Self { floats: [[Lanes::splat(0.0); NARROW]; 5], integers: [[Lanes::splat(0); NARROW]; 2] }
+        Self { floats: [[Lanes::splat(0.0); NARROW]; 5], integers: [[Lanes::splat(0u32); NARROW]; 2] }
     }
 
     #[inline(always)]
@@ -126,18 +141,17 @@ impl NarrowScratch {
     }
 }
 
-/// Scratch of one large group.
+/// Scratch of one large group, or of a block of them: 28 bytes for each number of a vector.
 struct WideScratch {
     floats: [Vec<Lanes<f32>>; 5],
-    integers: [Vec<Lanes<i32>>; 2],
+    integers: [Vec<Lanes<u32>>; 2],
 }
 
 impl WideScratch {
-    fn new(n: usize) -> Self {
-        let vectors = n.div_ceil(LANES);
+    fn new(vectors: usize) -> Self {
         Self {
             floats: std::array::from_fn(|_| vec![Lanes::splat(0.0); vectors]),
-            integers: std::array::from_fn(|_| vec![Lanes::splat(0); vectors]),
+            integers: std::array::from_fn(|_| vec![Lanes::splat(0u32); vectors]),
         }
     }
 
@@ -148,44 +162,76 @@ impl WideScratch {
     }
 }
 
+/// A block of groups with equally many components, a group a lane.
 #[inline(always)]
-fn weigh_narrow(job: &Job<'_>, n: usize, groups: &Members<'_>, scratch: &mut NarrowScratch, chunk: &mut Chunk<'_>) {
-    let mut rows = scratch.rows(n);
+fn weigh_groups<S: Simd, A: Across>(
+    simd: S,
+    job: &Job<'_>,
+    groups: &Members<'_>,
+    reads: &mut Reads,
+    mut rows: Scratch<'_>,
+    chunk: &mut Chunk<'_>,
+) {
+    let n = rows.slopes.len();
     let known = Known::of_lanes(job, groups);
     let last = (job.window - 1) * job.time_stride;
-    let mut newest = match *groups {
+    let mut bases = [0; LANES];
+    let ahead = LANES * job.group_stride;
+    let places = match *groups {
         Members::Run { first, count: LANES } => {
-            Newest::Even { first: job.loss_base(first) + last, step: job.group_stride }
+            Places { lanes: Spread::Even(job.group_stride), offset: job.loss_base(first) + last, ahead }
         }
         _ => {
-            let mut places = Lanes::splat(0usize);
             for lane in 0..LANES {
-                places[lane] = job.loss_base(groups.group(lane)) + last;
+                bases[lane] = job.loss_base(groups.group(lane));
             }
-            Newest::Each(places)
+            Places { lanes: Spread::Listed(&bases), offset: last, ahead }
         }
     };
+    simd.vectorize(Read { job, components: n, places: &places, counts: &known.points, reads });
     for component in 0..n {
-        (rows.slopes[component], rows.means[component]) = summarise(job, newest, &known.points);
-        newest.advance(job.component_stride);
+        let places = places.moved(component * job.component_stride);
+        let (newest, sums) = reads.component(job, component, &places);
+        (rows.slopes[component], rows.means[component]) = summarise(simd, job, &places, &known.points, newest, sums);
     }
-    let status = weigh_rows::<Groups>(job, n, &known, &mut rows, |lane| job.weight_base(groups.group(lane)));
-    chunk.weights.store_groups(job, chunk.groups.start, groups, rows.weights);
-    if let Some(slopes) = &mut chunk.slopes {
-        slopes.store_groups(job, chunk.groups.start, groups, rows.slopes);
-    }
-    if let Some(means) = &mut chunk.means {
-        means.store_groups(job, chunk.groups.start, groups, rows.means);
-    }
-    if let Some(statuses) = &mut chunk.status {
-        for lane in 0..groups.count() {
-            statuses[groups.group(lane) - chunk.groups.start] = Status::from_bits(status[lane]);
-        }
+    let status = weigh_rows::<S, A>(simd, job, n, &known, &mut rows, |lane| job.weight_base(groups.group(lane)));
+    store_groups(job, groups, &rows, &status, chunk);
+}
+
+/// A block of groups with many components. A unit of compilation of its own, so that blocks of small groups stay small.
+struct Large<'a, 'c, 'j> {
+    job: &'a Job<'j>,
+    groups: &'a Members<'a>,
+    reads: &'a mut Reads,
+    rows: Scratch<'a>,
+    chunk: &'a mut Chunk<'c>,
+}
+
+impl WithSimd for Large<'_, '_, '_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let Self { job, groups, reads, rows, chunk } = self;
+        weigh_groups::<S, LargeGroups>(simd, job, groups, reads, rows, chunk);
     }
 }
 
-fn weigh_wide(job: &Job<'_>, n: usize, group: usize, scratch: &mut WideScratch, chunk: &mut Chunk<'_>) {
-    pulp::Arch::new().dispatch(Wide { job, n, group, scratch, chunk });
+#[inline(always)]
+fn store_groups(job: &Job<'_>, groups: &Members<'_>, rows: &Scratch<'_>, status: &Lanes<u32>, chunk: &mut Chunk<'_>) {
+    let start = chunk.groups.start;
+    chunk.weights.store_groups(job, start, groups, rows.weights);
+    if let Some(slopes) = &mut chunk.slopes {
+        slopes.store_groups(job, start, groups, rows.slopes);
+    }
+    if let Some(means) = &mut chunk.means {
+        means.store_groups(job, start, groups, rows.means);
+    }
+    if let Some(statuses) = &mut chunk.status {
+        for lane in 0..groups.count() {
+            statuses[groups.group(lane) - start] = Status::from_bits(status[lane]);
+        }
+    }
 }
 
 /// Its own unit of compilation, so that blocks of small groups stay small.
@@ -193,34 +239,37 @@ struct Wide<'a, 'c, 'j> {
     job: &'a Job<'j>,
     n: usize,
     group: usize,
+    reads: &'a mut Reads,
     scratch: &'a mut WideScratch,
     chunk: &'a mut Chunk<'c>,
 }
 
-impl pulp::NullaryFnOnce for Wide<'_, '_, '_> {
+impl WithSimd for Wide<'_, '_, '_> {
     type Output = ();
 
     #[inline(always)]
-    fn call(self) {
-        let Self { job, n, group, scratch, chunk } = self;
+    fn with_simd<S: Simd>(self, simd: S) {
+        let Self { job, n, group, reads, scratch, chunk } = self;
         let mut rows = scratch.rows();
         let known = Known::of_group(job, group);
         let newest = job.loss_base(group) + (job.window - 1) * job.time_stride;
+        let stride = job.component_stride;
+        let mut bases = [0; LANES];
         for k in 0..rows.slopes.len() {
-            let first = newest + k * LANES * job.component_stride;
-            let places = if (k + 1) * LANES <= n {
-                Newest::Even { first, step: job.component_stride }
+            let lanes = if (k + 1) * LANES <= n {
+                Spread::Even(stride)
             } else {
-                // Lanes without a component repeat the last one.
-                let mut places = Lanes::splat(0usize);
                 for l in 0..LANES {
-                    places[l] = newest + Components::component(k, l).min(n - 1) * job.component_stride;
+                    // Lanes without a component repeat the last one.
+                    bases[l] = l.min(n - 1 - k * LANES) * stride;
                 }
-                Newest::Each(places)
+                Spread::Listed(&bases)
             };
-            (rows.slopes[k], rows.means[k]) = summarise(job, places, &known.points);
+            let places = Places { lanes, offset: newest + k * LANES * stride, ahead: AHEAD * stride };
+            let (newest, sums) = reads.load(job, &places, &known.points);
+            (rows.slopes[k], rows.means[k]) = summarise(simd, job, &places, &known.points, newest, sums);
         }
-        let status = weigh_rows::<Components>(job, n, &known, &mut rows, |_| job.weight_base(group));
+        let status = weigh_rows::<S, Components>(simd, job, n, &known, &mut rows, |_| job.weight_base(group));
         let start = chunk.groups.start;
         chunk.weights.store_components(job, start, group, n, rows.weights);
         if let Some(slopes) = &mut chunk.slopes {
@@ -233,60 +282,6 @@ impl pulp::NullaryFnOnce for Wide<'_, '_, '_> {
             statuses[group - start] = Status::from_bits(status[0]);
         }
     }
-}
-
-/// Slopes and means of a vector of rows in one pass over their points, newest first. Means only where they are wanted.
-#[inline(always)]
-fn summarise(job: &Job<'_>, newest: Newest, points: &Lanes<u32>) -> (Lanes<f32>, Lanes<f32>) {
-    let rows = Rows { losses: job.losses, newest, stride: job.time_stride, turn: job.turn };
-    // One chunk of a length known to the compiler has no loops.
-    let (slopes, means) = match job.ages {
-        2 => one_chunk::<2>(job, &rows, points),
-        3 => one_chunk::<3>(job, &rows, points),
-        4 => one_chunk::<4>(job, &rows, points),
-        5 => one_chunk::<5>(job, &rows, points),
-        6 => one_chunk::<6>(job, &rows, points),
-        7 => one_chunk::<7>(job, &rows, points),
-        8 => one_chunk::<8>(job, &rows, points),
-        ages => {
-            let averaged = points.map(|points| points.min(job.mean_points));
-            let mut slopes = Slopes::new();
-            let mut average = Average::new();
-            let mut age = 0;
-            while age < ages {
-                let count = (ages - age).min(CHUNK);
-                let chunk = rows.chunk(age, count);
-                if age < job.slope_points {
-                    slopes.add(job.differences, &chunk, age, (job.slope_points - age).min(CHUNK));
-                }
-                if job.wants_means {
-                    average.add(&averaged, &chunk, age, count);
-                }
-                age += CHUNK;
-            }
-            (slopes.finish(), average.finish(&averaged))
-        }
-    };
-    (slopes.zip(*points, |slope, points| if points as usize >= job.slope_points { slope } else { f32::NAN }), means)
-}
-
-#[inline(always)]
-fn one_chunk<const AGES: usize>(job: &Job<'_>, rows: &Rows<'_>, points: &Lanes<u32>) -> (Lanes<f32>, Lanes<f32>) {
-    let chunk = rows.chunk(0, AGES);
-    let mut slopes = Slopes::new();
-    if job.slope_points == AGES {
-        slopes.add(job.differences, &chunk, 0, AGES);
-    } else {
-        slopes.add(job.differences, &chunk, 0, job.slope_points);
-    }
-    let mut means = Lanes::splat(f32::NAN);
-    if job.wants_means {
-        let averaged = points.map(|points| points.min(job.mean_points));
-        let mut average = Average::new();
-        average.add(&averaged, &chunk, 0, AGES);
-        means = average.finish(&averaged);
-    }
-    (slopes.finish(), means)
 }
 
 /// What a group gets.
@@ -303,41 +298,44 @@ enum Answer {
 
 /// From slopes and means to weights and status words.
 #[inline(always)]
-fn weigh_rows<A: Across>(
+fn weigh_rows<S: Simd, A: Across>(
+    simd: S,
     job: &Job<'_>,
     n: usize,
     known: &Known,
     rows: &mut Scratch<'_>,
     weight_base: impl Fn(usize) -> usize,
 ) -> Lanes<u32> {
-    let vectors = rows.slopes.len();
     let mut beta = known.beta;
 
     // Scores of rows that do not count are NaN from here on.
     let mut bad = Lanes::splat(0u32);
-    for k in 0..vectors {
-        let mut scores = rows.slopes[k];
-        let means = if job.uses_means { rows.means[k] } else { scores };
-        for l in 0..LANES {
-            let present = A::component(k, l) < n;
+    for (k, scores) in rows.scores.iter_mut().enumerate() {
+        for r in registers::<S>() {
+            let score = rows.slopes[k].get(simd, r);
             // Both are finite or NaN.
-            let nan = scores[l].is_nan() | means[l].is_nan();
-            bad[l] |= u32::from(nan & present);
-            scores[l] = if nan | !present { f32::NAN } else { scores[l] };
+            let mut nan = score.is_nan();
+            if job.uses_means {
+                nan = nan | rows.means[k].get(simd, r).is_nan();
+            }
+            let present = A::present(simd, k, r, n);
+            bad.set(r, bad.get(simd, r) | (nan & present).flag(Status::NON_FINITE.bits()));
+            scores.set(r, (nan | !present).select(score.all(f32::NAN), score));
         }
-        rows.scores[k] = scores;
     }
-    let bad = A::join(bad, |a, b| a | b);
-    let mut status = Lanes::splat(0u32);
-    for l in 0..LANES {
-        let ready = known.points[l] as usize >= job.slope_points;
-        let bad_beta = beta[l].is_nan() | (beta[l].abs() > crate::MAX_BETA as f32);
-        let flags = if bad_beta { Status::NON_FINITE_BETA.bits() } else { 0 }
-            | if bad[l] != 0 { Status::NON_FINITE.bits() } else { 0 };
-        status[l] = if ready { flags } else { Status::NOT_READY.bits() };
+    let mut status = A::join(bad, |a, b| a | b);
+    for r in registers::<S>() {
+        let beta = beta.get(simd, r);
+        let usable = beta.abs().is_at_most(beta.all(crate::MAX_BETA as f32));
+        let mut flags = status.get(simd, r) | (!usable).flag(Status::NON_FINITE_BETA.bits());
+        if let Some(points) = &known.points {
+            let early = points.get(simd, r).is_less(flags.all(job.slope_points as u32));
+            flags = early.select_int(flags.all(Status::NOT_READY.bits()), flags);
+        }
+        status.set(r, flags);
     }
     // Nearly always there is nothing to be seen to.
-    let answers = if any(&status) { Some(answers::<A>(job, n, &status, rows)) } else { None };
+    let answers = if any(simd, &status) { Some(answers::<A>(job, n, &status, rows)) } else { None };
     let mut computed = Lanes::splat(u32::MAX);
     if let Some(answers) = &answers {
         for l in 0..LANES {
@@ -347,8 +345,8 @@ fn weigh_rows<A: Across>(
             if answers[l] != Answer::Computed {
                 computed[l] = 0;
                 beta[l] = 0.0;
-                for k in 0..vectors {
-                    rows.scores[k][l] = if A::component(k, l) < n { 0.0 } else { f32::NAN };
+                for (k, scores) in rows.scores.iter_mut().enumerate() {
+                    scores[l] = if A::component(k, l) < n { 0.0 } else { f32::NAN };
                 }
             }
         }
@@ -359,19 +357,21 @@ fn weigh_rows<A: Across>(
     // Flags of the stages below are only those of computed weights.
     let mut flags = Lanes::splat(0u32);
     if job.normalize != Normalize::None {
-        let zero = normalize::<A>(job.normalize, job.epsilon, rows.scores);
-        flags = zero.map(|zero| if zero != 0 { Status::ZERO_SLOPE_SUM.bits() } else { 0 });
+        let zero = normalize::<S, A>(simd, job.normalize, job.epsilon, rows.scores);
+        for r in registers::<S>() {
+            flags.set(r, zero.get(simd, r).is_nonzero().flag(Status::ZERO_SLOPE_SUM.bits()));
+        }
     }
     if job.uses_means || job.prior.is_some() {
-        weigh_with_factors::<A>(job, n, &beta, &computed, rows, &mut flags);
+        weigh_with_factors::<S, A>(simd, job, n, &beta, &computed, rows, &mut flags);
     } else {
-        plain::<A>(&beta, job.epsilon, rows.scores, rows.weights);
+        plain::<S, A>(simd, &beta, job.epsilon, rows.scores, rows.weights);
     }
     if job.floor > 0.0 || job.scales {
         finish::<A>(job, n, rows);
     }
-    for l in 0..LANES {
-        status[l] |= computed[l] & flags[l];
+    for r in registers::<S>() {
+        status.set(r, status.get(simd, r) | (computed.get(simd, r) & flags.get(simd, r)));
     }
     if let Some(answers) = &answers {
         settle::<A>(job, n, answers, rows, weight_base);
@@ -434,7 +434,8 @@ fn answers<A: Across>(job: &Job<'_>, n: usize, status: &Lanes<u32>, rows: &Scrat
 
 /// The softmax with mean losses and prior; without the former where they leave nothing.
 #[inline(always)]
-fn weigh_with_factors<A: Across>(
+fn weigh_with_factors<S: Simd, A: Across>(
+    simd: S,
     job: &Job<'_>,
     n: usize,
     beta: &Lanes<f32>,
@@ -442,51 +443,55 @@ fn weigh_with_factors<A: Across>(
     rows: &mut Scratch<'_>,
     flags: &mut Lanes<u32>,
 ) {
-    let vectors = rows.slopes.len();
-    let mut without_means = computed.map(|computed| u32::from(!job.uses_means || computed == 0));
+    let mut with_means = if job.uses_means { *computed } else { Lanes::splat(0) };
     let mut negative = Lanes::splat(0u32);
     loop {
-        for k in 0..vectors {
-            let mut prior = Lanes::splat(1.0f32);
-            let mut prior_exponent = Lanes::splat(0i32);
+        for (k, (mantissas, exponents)) in rows.mantissas.iter_mut().zip(&mut *rows.exponents).enumerate() {
+            *mantissas = Lanes::splat(1.0);
+            *exponents = Lanes::splat(0);
             if let Some(factors) = job.prior {
                 for l in 0..LANES {
-                    let component = A::component(k, l);
-                    (prior[l], prior_exponent[l]) = if component < n { factors[component] } else { (1.0, 0) };
+                    if let Some(&(mantissa, exponent)) =
+                        factors.get(A::component(k, l)).filter(|_| A::component(k, l) < n)
+                    {
+                        (mantissas[l], exponents[l]) = (mantissa, exponent as u32);
+                    }
                 }
             }
-            if job.uses_means {
-                let (means, scores) = (rows.means[k], rows.scores[k]);
-                let clamps = job.on_negative_mean == OnNegativeMean::Clamp;
-                for l in 0..LANES {
-                    let below = means[l] < 0.0;
-                    negative[l] |= u32::from(below & !scores[l].is_nan());
-                    let (mantissa, exponent) = parts(if clamps & below { 0.0 } else { means[l] });
-                    let without = without_means[l] != 0;
-                    prior[l] *= if without { 1.0 } else { mantissa };
-                    prior_exponent[l] += if without { 0 } else { exponent };
-                }
+            if !job.uses_means {
+                continue;
             }
-            rows.mantissas[k] = prior;
-            rows.exponents[k] = prior_exponent;
+            for r in registers::<S>() {
+                let (mean, score) = (rows.means[k].get(simd, r), rows.scores[k].get(simd, r));
+                let zero = Float::splat(simd, 0.0);
+                let below = mean.is_less(zero);
+                negative.set(r, negative.get(simd, r) | (below & score.equals(score)).flag(1));
+                let mean = if job.on_negative_mean == OnNegativeMean::Clamp { below.select(zero, mean) } else { mean };
+                let (mantissa, exponent) = parts(mean);
+                let with = with_means.get(simd, r).is_nonzero();
+                mantissas.set(r, mantissas.get(simd, r) * with.select(mantissa, zero.all(1.0)));
+                exponents.set(r, exponents.get(simd, r) + with.select_int(exponent, exponent.all(0)));
+            }
         }
         let factors = Factors { mantissas: rows.mantissas, exponents: rows.exponents };
-        let none = weighted::<A>(beta, job.epsilon_parts, rows.scores, &factors, rows.terms, rows.weights);
-        let mut again = false;
-        for l in 0..LANES {
-            let zero = none[l] != 0 && without_means[l] == 0;
-            without_means[l] |= u32::from(zero);
-            flags[l] |= if zero { Status::ZERO_MEAN_LOSS.bits() } else { 0 };
-            again |= zero;
+        let none = weighted::<S, A>(simd, beta, job.epsilon_parts, rows.scores, &factors, rows.terms, rows.weights);
+        let mut again = Lanes::splat(0u32);
+        for r in registers::<S>() {
+            let with = with_means.get(simd, r).is_nonzero();
+            let zero = none.get(simd, r).is_nonzero() & with;
+            again.set(r, zero.flag(1));
+            flags.set(r, flags.get(simd, r) | zero.flag(Status::ZERO_MEAN_LOSS.bits()));
+            with_means.set(r, (with & !zero).flag(1));
         }
-        if !again {
+        if !any(simd, &again) {
             break;
         }
     }
     if job.uses_means {
         let negative = A::join(negative, |a, b| a | b);
-        for l in 0..LANES {
-            flags[l] |= if negative[l] != 0 { Status::NEGATIVE_MEAN_LOSS.bits() } else { 0 };
+        for r in registers::<S>() {
+            let flag = negative.get(simd, r).is_nonzero().flag(Status::NEGATIVE_MEAN_LOSS.bits());
+            flags.set(r, flags.get(simd, r) | flag);
         }
     }
 }

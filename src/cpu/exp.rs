@@ -4,7 +4,9 @@
 //! polynomial for `exp(r)`. Answers come as mantissa and exponent, so that products with numbers far from 1 can be
 //! formed before anything under- or overflows.
 
+use super::lanes::{Float, Int};
 use crate::single::EXP_UNDERFLOW;
+use pulp::Simd;
 
 /// `ln 2 = LN2_HIGH - LN2_LOW`. The high part has 9 bits, so that its product with any `k` here is exact.
 const LN2_HIGH: f32 = 355.0 / 512.0;
@@ -19,52 +21,62 @@ const POLYNOMIAL: [f32; 5] = [0.499_999_93, 0.166_665_21, 0.041_668_39, 0.008_36
 /// beside a term of another component, 0.
 pub(super) const LOWEST: f32 = -4096.0;
 
-/// `exp(x)` as mantissa in 0.7..1.42 and power of two, for `x` in [`LOWEST`]..=128.
+/// `exp(x)` as mantissa in 0.7..1.42 and a number whose low bits are the power of two, for `x` in [`LOWEST`]..=128.
 #[inline(always)]
-pub(super) fn exp_parts(x: f32) -> (f32, i32) {
+fn reduced<S: Simd>(x: Float<S>) -> (Float<S>, Int<S>) {
     let shifted = x * std::f32::consts::LOG2_E + ROUND;
     let k = shifted - ROUND;
     let r = x - k * LN2_HIGH;
     let r = r + k * LN2_LOW;
     let [q0, q1, q2, q3, q4] = POLYNOMIAL;
-    let q = q0 + r * (q1 + r * (q2 + r * (q3 + r * q4)));
-    let mantissa = 1.0 + (r + r * r * q);
-    (mantissa, (shifted.to_bits() as i32).wrapping_sub(ROUND.to_bits() as i32))
+    let q = r * (r * (r * (r * q4 + q3) + q2) + q1) + q0;
+    ((r + r * r * q) + 1.0, shifted.bits())
+}
+
+/// `exp(x)` as mantissa in 0.7..1.42 and power of two, for `x` in [`LOWEST`]..=128.
+#[inline(always)]
+pub(super) fn exp_parts<S: Simd>(x: Float<S>) -> (Float<S>, Int<S>) {
+    let (mantissa, shifted) = reduced(x);
+    (mantissa, shifted - ROUND.to_bits())
 }
 
 /// `mantissa * 2^exponent` for a mantissa in 0.5..8 and an exponent up to 1, rounded once where the result is
 /// subnormal; 0 where it is too small for that.
 #[inline(always)]
-pub(super) fn scale_down(mantissa: f32, exponent: i32) -> f32 {
-    let first = exponent.max(-120);
-    let second = exponent.wrapping_sub(first).max(-126);
+pub(super) fn scale_down<S: Simd>(mantissa: Float<S>, exponent: Int<S>) -> Float<S> {
+    let first = exponent.or_larger_signed(exponent.all(-120i32 as u32));
+    let second = (exponent - first).or_larger_signed(exponent.all(-126i32 as u32));
     mantissa * power_of_two(first) * power_of_two(second)
 }
 
 /// `2^exponent`, -126..=127.
 #[inline(always)]
-pub(super) fn power_of_two(exponent: i32) -> f32 {
-    f32::from_bits((exponent.wrapping_add(127) as u32) << 23)
+fn power_of_two<S: Simd>(exponent: Int<S>) -> Float<S> {
+    (exponent + 127).shifted_left(23).float()
 }
 
-/// `exp(x)` for `x <= 0` within 1 ULP where the result is normal; 0 below [`EXP_UNDERFLOW`].
+/// `exp(x)` for `x <= 0` within 1 ULP where the result is normal; 0 below [`EXP_UNDERFLOW`] and for NaN.
 #[inline(always)]
-pub(super) fn exp(x: f32) -> f32 {
-    let inside = if x > EXP_UNDERFLOW { x } else { EXP_UNDERFLOW };
-    let (mantissa, exponent) = exp_parts(inside);
-    let value = scale_down(mantissa, exponent);
-    if x < EXP_UNDERFLOW { 0.0 } else { value }
+pub(super) fn exp<S: Simd>(x: Float<S>) -> Float<S> {
+    // The answer times 2^64 is normal: one rounding, in the last product. The shift leaves of `shifted` the power of two in
+    // the place of an exponent. Outside the range the bits mean nothing.
+    const UP: u32 = 64 << 23;
+    const DOWN: f32 = f32::from_bits((127 - 64) << 23);
+    let (mantissa, shifted) = reduced(x);
+    let value = (mantissa.bits() + shifted.shifted_left(23) + UP).float() * DOWN;
+    x.all(EXP_UNDERFLOW).is_at_most(x).select(value, x.all(0.0))
 }
 
 /// Mantissa with magnitude in 1..2 and exponent of a finite number; 0 is (0, [`NO_EXPONENT`]).
 #[inline(always)]
-pub(super) fn parts(value: f32) -> (f32, i32) {
-    let subnormal = value.abs() < f32::MIN_POSITIVE;
-    let normal = if subnormal { value * 16_777_216.0 } else { value };
-    let bits = normal.to_bits();
-    let exponent = ((bits >> 23) & 0xff) as i32 - if subnormal { 127 + 24 } else { 127 };
-    let mantissa = f32::from_bits(bits & 0x807f_ffff | 0x3f80_0000);
-    if value == 0.0 { (0.0, NO_EXPONENT) } else { (mantissa, exponent) }
+pub(super) fn parts<S: Simd>(value: Float<S>) -> (Float<S>, Int<S>) {
+    let subnormal = value.abs().is_less(value.all(f32::MIN_POSITIVE));
+    let bits = subnormal.select(value * 16_777_216.0, value).bits();
+    let bias = subnormal.select_int(bits.all(127 + 24), bits.all(127));
+    let exponent = (bits.shifted_right(23) & 0xff) - bias;
+    let mantissa = ((bits & 0x807f_ffff) | 0x3f80_0000).float();
+    let zero = value.equals(value.all(0.0));
+    (zero.select(value.all(0.0), mantissa), zero.select_int(bits.all(NO_EXPONENT as u32), exponent))
 }
 
 /// The exponent of a 0 among [`parts`]: below all others, and far from overflow in sums.
@@ -85,19 +97,60 @@ pub(super) fn parts_of_f64(value: f64) -> (f32, i32) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cpu::lanes::{LANES, Lanes, registers};
+    use pulp::{Arch, WithSimd};
+
+    /// What to do with the lanes of a vector, by the instructions that the machine has.
+    #[derive(Clone, Copy)]
+    enum Work {
+        Exp(Lanes<f32>),
+        Parts(Lanes<f32>),
+        ScaleDown(Lanes<f32>, Lanes<u32>),
+    }
+
+    impl WithSimd for Work {
+        type Output = (Lanes<f32>, Lanes<u32>);
+
+        #[inline(always)]
+        fn with_simd<S: Simd>(self, simd: S) -> Self::Output {
+            let (mut floats, mut ints) = (Lanes::splat(0.0), Lanes::splat(0u32));
+            for r in registers::<S>() {
+                match self {
+                    Self::Exp(x) => floats.set(r, exp(x.get(simd, r))),
+                    Self::Parts(x) => {
+                        let (mantissa, exponent) = parts(x.get(simd, r));
+                        floats.set(r, mantissa);
+                        ints.set(r, exponent);
+                    }
+                    Self::ScaleDown(x, exponent) => {
+                        floats.set(r, scale_down(x.get(simd, r), exponent.get(simd, r)));
+                    }
+                }
+            }
+            (floats, ints)
+        }
+    }
 
     /// Largest error in units in the last place of the result, over normal results; asserts what is promised elsewhere.
-    fn worst(bits: impl Iterator<Item = u32>) -> f64 {
+    fn worst(arch: Arch, bits: impl Iterator<Item = u32>) -> f64 {
         let mut worst = 0.0f64;
-        for x in bits.map(f32::from_bits) {
-            let exact = f64::from(x).exp();
-            let error = (f64::from(exp(x)) - exact).abs();
-            if exact < f64::from(f32::MIN_POSITIVE) {
-                assert!(error <= 1.01 * 2f64.powi(-149), "exp({x:e})");
-                continue;
+        let mut bits = bits.map(f32::from_bits).peekable();
+        while bits.peek().is_some() {
+            let mut arguments = Lanes::splat(0.0);
+            for argument in &mut arguments.0 {
+                *argument = bits.next().unwrap_or(0.0);
             }
-            let unit = f64::from(power_of_two((exact as f32).to_bits() as i32 / (1 << 23) - 127)) * 2f64.powi(-23);
-            worst = worst.max(error / unit);
+            let (found, _) = arch.dispatch(Work::Exp(arguments));
+            for (&x, &found) in arguments.0.iter().zip(&found.0) {
+                let exact = f64::from(x).exp();
+                let error = (f64::from(found) - exact).abs();
+                if exact < f64::from(f32::MIN_POSITIVE) {
+                    assert!(error <= 1.01 * 2f64.powi(-149), "exp({x:e})");
+                    continue;
+                }
+                let unit = 2f64.powi((exact as f32).to_bits() as i32 / (1 << 23) - 127 - 23);
+                worst = worst.max(error / unit);
+            }
         }
         worst
     }
@@ -105,29 +158,36 @@ mod tests {
     #[test]
     fn exponential_is_within_its_bound_on_a_dense_sample() {
         let (least, most) = ((-0.0f32).to_bits(), EXP_UNDERFLOW.to_bits());
-        let worst = worst((least..=most).step_by(97));
-        assert!(worst <= 1.0, "{worst} ULP");
+        for arch in [Arch::new(), Arch::Scalar] {
+            let worst = worst(arch, (least..=most).step_by(97));
+            assert!(worst <= 1.0, "{worst} ULP");
+        }
     }
 
     #[test]
     #[ignore = "exhaustive: 1.1e9 values, a minute in release mode"]
     fn exponential_is_within_its_bound_everywhere() {
-        let worst = worst((-0.0f32).to_bits()..=EXP_UNDERFLOW.to_bits());
+        let worst = worst(Arch::new(), (-0.0f32).to_bits()..=EXP_UNDERFLOW.to_bits());
         assert!(worst <= 1.0, "{worst} ULP");
         println!("largest error {worst} ULP");
     }
 
     #[test]
     fn exponential_is_exact_at_zero_and_zero_below_its_range() {
-        assert_eq!(exp(0.0).to_bits(), 1.0f32.to_bits());
-        assert_eq!(exp(-0.0).to_bits(), 1.0f32.to_bits());
-        for x in [-104.000_01, -1e4, f32::MIN, f32::NEG_INFINITY] {
-            assert_eq!(exp(x).to_bits(), 0, "{x}");
+        let exp = |x| Arch::new().dispatch(Work::Exp(Lanes::splat(x))).0.0;
+        assert_eq!(exp(0.0).map(f32::to_bits), [1.0f32.to_bits(); LANES]);
+        assert_eq!(exp(-0.0).map(f32::to_bits), [1.0f32.to_bits(); LANES]);
+        for x in [-104.000_01, -1e4, f32::MIN, f32::NEG_INFINITY, f32::NAN] {
+            assert_eq!(exp(x).map(f32::to_bits), [0; LANES], "{x}");
         }
     }
 
     #[test]
     fn parts_make_the_number_again() {
+        let parts = |x| {
+            let (mantissa, exponent) = Arch::new().dispatch(Work::Parts(Lanes::splat(x)));
+            (mantissa[LANES - 1], exponent[LANES - 1] as i32)
+        };
         for value in [1.0f32, -3.7, 1e-45, -1e-40, f32::MIN_POSITIVE, f32::MAX, 0.1, -1e30] {
             let (mantissa, exponent) = parts(value);
             assert!((1.0..2.0).contains(&mantissa.abs()));
@@ -138,6 +198,9 @@ mod tests {
         assert_eq!(parts(-0.0), (0.0, NO_EXPONENT));
         let (mantissa, exponent) = parts_of_f64(5e-324);
         assert_eq!((mantissa, exponent), (1.0, -1074));
+        let scale_down = |mantissa: f32, exponent: i32| {
+            Arch::new().dispatch(Work::ScaleDown(Lanes::splat(mantissa), Lanes::splat(exponent as u32))).0[0]
+        };
         for exponent in [0, -1, -126, -127, -149] {
             assert_eq!(f64::from(scale_down(1.0, exponent)), 2f64.powi(exponent));
         }

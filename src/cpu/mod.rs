@@ -27,6 +27,7 @@ mod outputs;
 mod points;
 mod slopes;
 mod softmax;
+mod summary;
 mod transpose;
 
 pub use balancer::Balancer;
@@ -41,6 +42,10 @@ use rayon::iter::{IntoParallelIterator, ParallelIterator};
 
 /// Points from which a second thread is worth waking: some tens of microseconds of work.
 const PARALLEL_POINTS: usize = 1 << 16;
+
+/// Groups with up to this many components are weighed a lane each, larger ones with a lane for each component. It
+/// depends on nothing but the group's own size, so that a group's result is the same in any batch.
+const NARROW: usize = 16;
 
 /// Weights, slopes, means and status of every group, in f32.
 ///
@@ -59,7 +64,7 @@ pub fn weigh(plan: &Plan, batch: &Batch<'_, f32>) -> Result<Weights<f32>, BatchE
 /// # Errors
 /// A slice of the wrong length; nothing is written then.
 pub fn weigh_into(plan: &Plan, batch: &Batch<'_, f32>, outputs: &mut Outputs<'_, f32>) -> Result<(), BatchError> {
-    run(plan, batch, outputs, Status::OK)
+    run(plan, batch, outputs, Status::OK, pulp::Arch::new())
 }
 
 /// Set beside the flags of groups that keep their previous weights, or get neutral ones, by [`weigh_marking_held`] alone.
@@ -67,11 +72,17 @@ const HELD: Status = Status::from_bits(1 << 31);
 
 /// As [`weigh_into`], with [`HELD`] in the status words of those groups.
 fn weigh_marking_held(plan: &Plan, batch: &Batch<'_, f32>, outputs: &mut Outputs<'_, f32>) -> Result<(), BatchError> {
-    run(plan, batch, outputs, HELD)
+    run(plan, batch, outputs, HELD, pulp::Arch::new())
 }
 
 /// `held` is set in the status words of groups whose weights are not computed.
-fn run(plan: &Plan, batch: &Batch<'_, f32>, outputs: &mut Outputs<'_, f32>, held: Status) -> Result<(), BatchError> {
+fn run(
+    plan: &Plan,
+    batch: &Batch<'_, f32>,
+    outputs: &mut Outputs<'_, f32>,
+    held: Status,
+    arch: pulp::Arch,
+) -> Result<(), BatchError> {
     batch.check(plan)?;
     outputs.check(plan)?;
     // Coefficients of usual windows fit on the stack: a batch of one group allocates nothing.
@@ -92,7 +103,7 @@ fn run(plan: &Plan, batch: &Batch<'_, f32>, outputs: &mut Outputs<'_, f32>, held
     };
     let prior: Option<Vec<(f32, i32)>> =
         plan.config().prior.as_ref().map(|prior| prior.iter().map(|&factor| exp::parts_of_f64(factor)).collect());
-    let job = Job { held, ..Job::new(plan, batch, outputs, differences, prior.as_deref()) };
+    let job = Job { held, ..Job::new(plan, batch, outputs, differences, prior.as_deref(), arch) };
 
     let groups = plan.shape().groups();
     let points = plan.shape().rows().saturating_mul(job.ages);
@@ -114,6 +125,8 @@ struct Job<'a> {
     points: Option<&'a [u32]>,
     previous: Option<&'a [f32]>,
 
+    /// The instructions at hand.
+    arch: pulp::Arch,
     turn: transpose::Turn,
     uniform_components: Option<usize>,
     offsets: Option<&'a [u32]>,
@@ -154,6 +167,7 @@ impl<'a> Job<'a> {
         outputs: &Outputs<'_, f32>,
         differences: &'a [f32],
         prior: Option<&'a [(f32, i32)]>,
+        arch: pulp::Arch,
     ) -> Self {
         let shape = plan.shape();
         let config = plan.config();
@@ -165,7 +179,8 @@ impl<'a> Job<'a> {
             betas: batch.betas,
             points: batch.points,
             previous: batch.previous,
-            turn: transpose::Turn::new(),
+            arch,
+            turn: transpose::Turn::new(arch),
             uniform_components: shape.uniform_components(),
             offsets: shape.offsets(),
             window: shape.window(),
@@ -193,9 +208,9 @@ impl<'a> Job<'a> {
         }
     }
 
-    /// Weighs a run of groups with the best instructions that the machine has.
+    /// Weighs a run of groups with the instructions at hand.
     fn weigh(&self, chunk: Chunk<'_>) {
-        pulp::Arch::new().dispatch(Run { job: self, chunk });
+        self.arch.dispatch(Run { job: self, chunk });
     }
 
     #[inline(always)]
@@ -232,11 +247,75 @@ struct Run<'a, 'j, 'c> {
     chunk: Chunk<'c>,
 }
 
-impl pulp::NullaryFnOnce for Run<'_, '_, '_> {
+impl pulp::WithSimd for Run<'_, '_, '_> {
     type Output = ();
 
     #[inline(always)]
-    fn call(mut self) {
-        block::weigh_chunk(self.job, &mut self.chunk);
+    fn with_simd<S: pulp::Simd>(mut self, simd: S) {
+        block::weigh_chunk(simd, self.job, &mut self.chunk);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+    use crate::shape::{Layout, Shape};
+
+    /// Every set of instructions that this machine has.
+    fn instructions() -> Vec<pulp::Arch> {
+        let mut all = vec![pulp::Arch::Scalar];
+        #[cfg(target_arch = "x86_64")]
+        all.extend(pulp::x86::V3::try_new().map(pulp::Arch::V3));
+        all.push(pulp::Arch::new());
+        all
+    }
+
+    /// Numbers of every size and sign, some of them not finite.
+    fn losses(count: usize) -> Vec<f32> {
+        let mut state = 1u64;
+        let mut next = || {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (state >> 33) as u32
+        };
+        (0..count)
+            .map(|_| match next() % 64 {
+                0 => f32::NAN,
+                1 => f32::INFINITY,
+                2 => -0.0,
+                3 => f32::from_bits(next() % 1000),
+                scale => (next() as f32 / 2e9 - 0.3) * f32::powi(2.0, scale as i32 % 40 - 20),
+            })
+            .collect()
+    }
+
+    #[test]
+    fn every_set_of_instructions_gives_the_same_bits() -> Result<(), Box<dyn std::error::Error>> {
+        let windows = [(2, 1), (5, 4), (8, 2), (9, 8), (12, 10), (17, 4), (24, 4), (32, 6), (70, 20)];
+        for (window, order) in windows {
+            for (groups, components) in [(37, 3), (18, 8), (35, 16), (33, 17), (17, 40), (40, 1)] {
+                for layout in [Layout::RowMajor, Layout::TimeMajor] {
+                    for config in [Config::original(), Config::normalized(), Config::loss_weighted().with_beta(-0.7)] {
+                        let shape = Shape::new(groups, components, window)?.with_layout(layout)?;
+                        let plan = Plan::new(config.with_order(order), shape)?;
+                        let losses = losses(plan.shape().losses_len());
+                        let mut answers = Vec::new();
+                        for arch in instructions() {
+                            let mut answer = Weights::zeros(&plan);
+                            run(&plan, &Batch::new(&losses), &mut answer.outputs(), Status::OK, arch)?;
+                            let bits = |values: &[f32]| -> Vec<u32> {
+                                // Which NaN it is depends on the order of operands.
+                                values.iter().map(|x| if x.is_nan() { u32::MAX } else { x.to_bits() }).collect()
+                            };
+                            let bits = [bits(&answer.weights), bits(&answer.slopes), bits(&answer.means)];
+                            answers.push((bits, answer.status));
+                        }
+                        let first = &answers[0];
+                        assert!(answers.iter().all(|answer| answer == first), "{:?}, order {order}", plan.shape());
+                    }
+                }
+            }
+        }
+        Ok(())
     }
 }

@@ -2,6 +2,7 @@
 
 use super::Job;
 use super::lanes::{LANES, Lanes};
+use super::points::CHUNK;
 use crate::batch::Outputs;
 use crate::plan::Plan;
 use crate::shape::Shape;
@@ -74,25 +75,7 @@ impl Part<'_> {
                 if job.weight_component_stride == 1 && job.weight_group_stride == rows.len() =>
             {
                 let place = job.weight_base(*group) - *first;
-                let values = &mut values[place..place + count * rows.len()];
-                // Loops of a length known to the compiler.
-                match *rows {
-                    [a] => store_rows(values, [a]),
-                    [a, b] => store_rows(values, [a, b]),
-                    [a, b, c] => store_rows(values, [a, b, c]),
-                    [a, b, c, d] => store_rows(values, [a, b, c, d]),
-                    [a, b, c, d, e] => store_rows(values, [a, b, c, d, e]),
-                    [a, b, c, d, e, f] => store_rows(values, [a, b, c, d, e, f]),
-                    [a, b, c, d, e, f, g] => store_rows(values, [a, b, c, d, e, f, g]),
-                    [a, b, c, d, e, f, g, h] => store_rows(values, [a, b, c, d, e, f, g, h]),
-                    _ => {
-                        for (lane, group) in values.chunks_exact_mut(rows.len()).enumerate() {
-                            for (value, row) in group.iter_mut().zip(rows) {
-                                *value = row[lane];
-                            }
-                        }
-                    }
-                }
+                store_rows(job, &mut values[place..place + count * rows.len()], rows);
             }
             (Self::Whole { values, first }, _) => {
                 for lane in 0..count {
@@ -154,7 +137,35 @@ impl Part<'_> {
 
 /// Stores a block group by group.
 #[inline(always)]
-fn store_rows<const N: usize>(values: &mut [f32], rows: [Lanes<f32>; N]) {
+fn store_rows(job: &Job<'_>, values: &mut [f32], rows: &[Lanes<f32>]) {
+    // Of few components, the compiler makes better code than turning eight.
+    match *rows {
+        [a] => store_few(values, [a]),
+        [a, b] => store_few(values, [a, b]),
+        [a, b, c] => store_few(values, [a, b, c]),
+        [a, b, c, d] => store_few(values, [a, b, c, d]),
+        [a, b, c, d, e] => store_few(values, [a, b, c, d, e]),
+        [a, b, c, d, e, f] => store_few(values, [a, b, c, d, e, f]),
+        [a, b, c, d, e, f, g] => store_few(values, [a, b, c, d, e, f, g]),
+        _ => {
+            let n = rows.len();
+            for start in (0..n).step_by(CHUNK) {
+                // The last store ends with the last component.
+                let start = start.min(n.saturating_sub(CHUNK));
+                let mut columns = [Lanes::splat(0.0); CHUNK];
+                for (column, row) in columns.iter_mut().zip(&rows[start..]) {
+                    *column = *row;
+                }
+                for (group, numbers) in values.chunks_exact_mut(n).zip(&job.turn.rows(&columns)) {
+                    group[start..start + CHUNK].copy_from_slice(numbers);
+                }
+            }
+        }
+    }
+}
+
+#[inline(always)]
+fn store_few<const N: usize>(values: &mut [f32], rows: [Lanes<f32>; N]) {
     let (groups, _) = values.as_chunks_mut::<N>();
     if let Ok(groups) = <&mut [[f32; N]; LANES]>::try_from(&mut *groups) {
         for (lane, group) in groups.iter_mut().enumerate() {

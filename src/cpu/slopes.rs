@@ -1,7 +1,8 @@
 //! Stage `slopes`, f32.
 
-use super::lanes::{LANES, Lanes};
-use super::points::CHUNK;
+use super::lanes::{Float, Lanes, registers};
+use super::points::Columns;
+use pulp::Simd;
 
 /// The running sum of a vector of slopes, from the newest point to the oldest.
 pub(super) struct Slopes {
@@ -15,27 +16,32 @@ impl Slopes {
         Self { sum: Lanes::splat(0.0), newer: Lanes::splat(0.0) }
     }
 
-    /// Adds the terms `d_j (L[j + 1] - L[j])` whose older point is among `count` points of ages from `age` on, which
-    /// stand at the end of `chunk`. `differences` has one entry less than the slope has points.
+    /// Adds the terms `d_j (L[j + 1] - L[j])` whose older point is among the newest `count` of `points`, the last of which
+    /// has the age `age`. `differences` has one entry less than the slope has points.
     #[inline(always)]
-    pub(super) fn add(&mut self, differences: &[f32], chunk: &[Lanes<f32>; CHUNK], age: usize, count: usize) {
-        let mut partial = Lanes::splat(0.0);
-        for i in 0..count {
-            let points = chunk[CHUNK - 1 - i];
-            if age + i > 0 {
-                let d = differences[differences.len() - (age + i)];
-                for l in 0..LANES {
-                    partial[l] += d * (self.newer[l] - points[l]);
+    pub(super) fn add<S: Simd>(&mut self, simd: S, differences: &[f32], points: &Columns, age: usize, count: usize) {
+        for r in registers::<S>() {
+            let mut partial = Float::splat(simd, 0.0);
+            let mut newer = self.newer.get(simd, r);
+            for i in 0..count {
+                let point = points[points.len() - 1 - i].get(simd, r);
+                if age + i > 0 {
+                    partial = partial + (newer - point) * differences[differences.len() - (age + i)];
                 }
+                newer = point;
             }
-            self.newer = points;
+            self.newer.set(r, newer);
+            self.sum.set(r, self.sum.get(simd, r) + partial);
         }
-        self.sum = self.sum.zip(partial, |a, b| a + b);
     }
 
     /// The slopes in units of the loss per step; NaN where a point is not finite or the sum overflows.
     #[inline(always)]
-    pub(super) fn finish(self) -> Lanes<f32> {
-        self.sum.map(|slope| if slope.is_finite() { slope } else { f32::NAN })
+    pub(super) fn finish<S: Simd>(mut self, simd: S) -> Lanes<f32> {
+        for r in registers::<S>() {
+            let slope = self.sum.get(simd, r);
+            self.sum.set(r, slope.is_finite().select(slope, slope.all(f32::NAN)));
+        }
+        self.sum
     }
 }

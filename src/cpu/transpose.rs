@@ -14,36 +14,65 @@ pub(super) struct Turn {
 }
 
 impl Turn {
+    /// What `arch` has; code around it must be compiled for that, too.
     #[inline]
-    pub(super) fn new() -> Self {
+    pub(super) fn new(arch: pulp::Arch) -> Self {
+        #[cfg(not(target_arch = "x86_64"))]
+        let _ = arch;
         Self {
             #[cfg(target_arch = "x86_64")]
-            // Only where the code around is compiled for it, too: a call for each instruction would be slower.
-            avx: if matches!(pulp::Arch::new(), pulp::Arch::Scalar) { None } else { pulp::x86::V3::try_new() },
+            avx: if matches!(arch, pulp::Arch::Scalar) { None } else { pulp::x86::V3::try_new() },
         }
     }
 
-    /// `columns[i][lane] = rows[lane][i]`
+    /// Asks for the memory of a place that will be read soon. Where there is nothing at that place, nothing happens.
     #[inline(always)]
-    pub(super) fn columns(self, rows: &[[f32; CHUNK]; LANES]) -> [Lanes<f32>; CHUNK] {
+    pub(super) fn prefetch(self, losses: &[f32], place: usize) {
+        #[cfg(target_arch = "x86_64")]
+        if let Some(avx) = self.avx {
+            avx.sse._mm_prefetch::<2>(losses.as_ptr().wrapping_add(place).cast());
+        }
+    }
+
+    /// `columns[i][lane] = row(lane)[i]`
+    #[inline(always)]
+    pub(super) fn columns<'r>(self, row: impl Fn(usize) -> &'r [f32; CHUNK]) -> [Lanes<f32>; CHUNK] {
         let mut columns = [Lanes::splat(0.0); CHUNK];
         #[cfg(target_arch = "x86_64")]
         if let Some(avx) = self.avx {
-            let (halves, _) = rows.as_chunks::<CHUNK>();
-            for (half, rows) in halves.iter().enumerate() {
-                let turned = avx::columns(avx, rows);
-                for i in 0..CHUNK {
-                    columns[i].0[half * CHUNK..][..CHUNK].copy_from_slice(&turned[i]);
-                }
+            let low = avx::columns(avx, [row(0), row(1), row(2), row(3), row(4), row(5), row(6), row(7)]);
+            let high = avx::columns(avx, [row(8), row(9), row(10), row(11), row(12), row(13), row(14), row(15)]);
+            for i in 0..CHUNK {
+                columns[i] = Lanes(pulp::cast([low[i], high[i]]));
             }
             return columns;
         }
-        for i in 0..CHUNK {
-            for l in 0..LANES {
-                columns[i][l] = rows[l][i];
+        for l in 0..LANES {
+            for (column, number) in columns.iter_mut().zip(row(l)) {
+                column[l] = *number;
             }
         }
         columns
+    }
+
+    /// `rows[lane][i] = columns[i][lane]`
+    #[inline(always)]
+    pub(super) fn rows(self, columns: &[Lanes<f32>; CHUNK]) -> [[f32; CHUNK]; LANES] {
+        let mut rows = [[0.0; CHUNK]; LANES];
+        #[cfg(target_arch = "x86_64")]
+        if let Some(avx) = self.avx {
+            let halves: [[[f32; CHUNK]; 2]; CHUNK] = columns.map(|column| pulp::cast(column.0));
+            let [a, b, c, d, e, f, g, h] = &halves;
+            let low = avx::columns(avx, [&a[0], &b[0], &c[0], &d[0], &e[0], &f[0], &g[0], &h[0]]);
+            let high = avx::columns(avx, [&a[1], &b[1], &c[1], &d[1], &e[1], &f[1], &g[1], &h[1]]);
+            return pulp::cast([low, high]);
+        }
+        for (l, row) in rows.iter_mut().enumerate() {
+            for (number, column) in row.iter_mut().zip(columns) {
+                *number = column[l];
+            }
+        }
+        rows
     }
 }
 
@@ -57,8 +86,8 @@ mod avx {
 
     /// Eight by eight: pairs of rows, pairs of pairs, halves.
     #[inline(always)]
-    pub(super) fn columns(v3: V3, rows: &[[f32; 8]; 8]) -> [[f32; 8]; 8] {
-        let [a, b, c, d, e, f, g, h] = *rows;
+    pub(super) fn columns(v3: V3, rows: [&[f32; 8]; 8]) -> [[f32; 8]; 8] {
+        let [a, b, c, d, e, f, g, h] = rows.map(|row| *row);
         let low = four(v3, a, b, c, d);
         let high = four(v3, e, f, g, h);
         [
@@ -106,11 +135,12 @@ mod tests {
                 rows[l][i] = (l * CHUNK + i) as f32;
             }
         }
-        let columns = Turn::new().columns(&rows);
+        let columns = Turn::new(pulp::Arch::new()).columns(|lane| &rows[lane]);
         for l in 0..LANES {
             for i in 0..CHUNK {
                 assert_eq!(columns[i][l], rows[l][i]);
             }
         }
+        assert_eq!(Turn::new(pulp::Arch::new()).rows(&columns), rows);
     }
 }
