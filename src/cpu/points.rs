@@ -275,7 +275,7 @@ fn read_and_add_long_rows(
 /// Asks for the newest points of the rows that are loaded soon. What lies between those of two rows is skipped: hardware
 /// does not see that coming.
 #[inline(always)]
-fn prefetch(job: &Job<'_>, places: &Places) {
+fn prefetch(job: &Job<'_>, places: &Places<'_>) {
     for l in 0..LANES {
         job.turn.prefetch(job.losses, places.newest(l).wrapping_add(places.ahead));
     }
