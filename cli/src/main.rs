@@ -19,6 +19,7 @@ mod runs;
 mod stream;
 mod summary;
 mod sweep;
+mod trainers;
 mod view;
 mod weigh;
 
