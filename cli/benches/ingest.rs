@@ -64,7 +64,7 @@ fn main() {
         let duckdb = format!(
             "import duckdb as d; d.sql(\"create table r as select run, component, v[1] - v[2] from (select run, component, \
              max_by(value, step, 2) as v from read_{format}('{}') group by run, component)\"); \
-             assert d.sql('select count(*) from r').fetchone()[0] == {results}",
+             assert d.sql('select count(*) from r').fetchall()[0][0] == {results}",
             log.display()
         );
         for (way, script) in [("polars, last differences", polars), ("DuckDB, last differences", duckdb)] {

@@ -15,8 +15,8 @@ use softadapt::{BalancerConfig, BalancerPlan, BalancerState, Shape, ShapeError, 
 const CHUNK: usize = 1 << 20;
 /// Steps that each run has waiting, at least in the mean: runs move in and out of batches.
 const FEWEST: usize = 4;
-/// Losses remembered in a batch, 16 MiB of them.
-const REMEMBERED: usize = 1 << 22;
+/// Losses remembered in a batch, 4 MiB of them; a balancer and its states take several times that.
+const REMEMBERED: usize = 1 << 20;
 /// Steps of a batch. All of them may be updates, which are logged.
 const LONGEST: usize = 1 << 15;
 const _: () = assert!(LONGEST < softadapt::MAX_LOG as usize, "a log for one more");

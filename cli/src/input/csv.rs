@@ -462,6 +462,10 @@ mod tests {
         assert_eq!(line(b"run,step,a\n\"r\n\ns\",0,1\n\nr,1,x\n"), Some(6));
         assert_eq!(line(b"run,step,a\n\n\"r\n\ns\",0,x\n"), Some(3));
         assert_eq!(line(b"run,step\n"), Some(1));
+        // A quotation mark that is never closed takes the rest of the file.
+        let fault = log(b"run,step,a\nr,0,1\n\"r,1,2\nr,2,3\n").map(|_| ()).unwrap_err();
+        assert!(matches!(*fault.problem, Problem::Fields { fields: 1, columns: 3, open_quote: true }));
+        assert_eq!(fault.place.map(|(_, line)| line), Some(3));
         // One that does not end.
         let endless = [&b"run,step,a\nr,0,1\nr,1,"[..], &vec![b'1'; LONGEST_LINE]].concat();
         let fault = log(&endless).map(|_| ()).unwrap_err();
