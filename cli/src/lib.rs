@@ -23,6 +23,7 @@ mod runs;
 mod stream;
 mod summary;
 mod sweep;
+mod trainers;
 mod view;
 mod weigh;
 

@@ -144,6 +144,9 @@ pub(crate) enum Problem {
         wanted: &'static str,
         found: String,
     },
+    LongLine {
+        bytes: usize,
+    },
     Open(io::Error),
     Read(io::Error),
     Empty,
@@ -235,6 +238,9 @@ impl fmt::Display for Problem {
             ),
             Self::LongRecord { length } => {
                 write!(f, "says that it has {length} bytes, which no event has: the file is damaged here")
+            }
+            Self::LongLine { bytes } => {
+                write!(f, "is a line of more than {bytes} bytes, which no log has: is it the right file?")
             }
             Self::NotAnEvent => f.write_str("is no TensorBoard event, although its checksum is right"),
             Self::JsonArray => {

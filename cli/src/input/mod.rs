@@ -28,6 +28,9 @@ use source::expand;
 use std::io::{self, Write};
 use std::path::PathBuf;
 
+/// Bytes of a line of text, which has to fit into memory: an endless one has to end in a message. Tests have less time.
+const LONGEST_LINE: usize = if cfg!(test) { 1 << 22 } else { 1 << 30 };
+
 /// Names of the columns that carry a log. `None`: the usual name.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct ColumnNames {
