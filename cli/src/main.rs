@@ -5,6 +5,8 @@ mod backend;
 mod bench;
 mod check;
 mod definition;
+#[cfg(feature = "gpu")]
+mod device_bench;
 mod devices;
 mod error;
 mod input;
