@@ -161,7 +161,7 @@ fn bench_tunes_the_gpu() {
     let text = stdout(&run(&["bench", "--tune", "--shape", "70,3,5", "--variant", "original", "--json"]));
     let lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     let layouts: Vec<&str> = lines.iter().map(|line| line["layout"].as_str().unwrap()).collect();
-    assert_eq!(layouts, ["row-major", "time-major"]);
+    assert_eq!(layouts, ["row-major", "time-major", "step"]);
     for line in &lines {
         assert!(line["candidates"].as_u64().unwrap() > 5 && line["gain"].as_f64().unwrap() > 0.0, "{line}");
         assert!(line["table"].as_str().unwrap().starts_with("workgroups of "), "{line}");

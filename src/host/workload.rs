@@ -9,7 +9,7 @@ use crate::balancer::BalancerPlan;
 use crate::config::Config;
 use crate::error::BatchError;
 use crate::gpu::device::{empty_buffer, filled_buffer, scoped};
-use crate::gpu::{self, Bindings, BoundKernel, Choice, DeviceError, KernelOptions, MAX_BINDING, Slot};
+use crate::gpu::{self, Bindings, BoundKernel, Choice, DeviceError, KernelOptions, MAX_BINDING, Slot, Tuning};
 use crate::plan::Plan;
 use crate::shape::{Layout, Shape};
 use futures_intrusive::channel::shared::oneshot_channel;
@@ -434,6 +434,12 @@ impl StepWorkload {
             context.queue.submit([encoder.finish()]);
         })?;
         Ok(())
+    }
+
+    /// How the step is laid out on the device; `None` without groups.
+    #[must_use]
+    pub fn tuning(&self) -> Option<&Tuning> {
+        self.parts.first().map(|part| part.balancer.tuning())
     }
 
     /// Dispatches of a step.

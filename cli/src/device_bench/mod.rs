@@ -10,8 +10,8 @@ use crate::args::{BenchArguments, Variant};
 use crate::backend::{self, BackendError};
 use crate::bench::{check, losses};
 use crate::error::Error;
-use softadapt::host::{Context, DevicePath, HostError, Lap, Workload};
-use softadapt::{Config, Layout, Plan, Shape};
+use softadapt::host::{Context, DevicePath, HostError, Lap, StepWorkload, Workload};
+use softadapt::{BalancerConfig, BalancerPlan, Batch, Config, Layout, Plan, Shape, reference};
 use std::time::Duration;
 
 /// The accuracy order of all measurements, as far as the window allows: the slope uses the newest five points.
@@ -110,6 +110,54 @@ impl Pattern {
     }
 }
 
+/// Groups of a balancer that its others repeat.
+const STEP_GROUPS: usize = 100;
+
+/// Steps of a balancer whose groups repeat those of a small batch.
+struct Steps {
+    pattern: Pattern,
+    plan: BalancerPlan,
+}
+
+impl Steps {
+    fn new([groups, components, window]: [usize; 3]) -> Result<Self, Error> {
+        let pattern = Pattern::new([groups.min(STEP_GROUPS), components, window])?;
+        let batch = plan(Variant::Original, [groups, components, window], Layout::RowMajor)?;
+        let plan = BalancerPlan::new(BalancerConfig::new(batch.config().clone()), batch.shape().clone())?;
+        Ok(Self { pattern, plan })
+    }
+
+    /// A balancer with full windows, whose weights were checked.
+    fn workload(&self, context: &Context) -> Result<StepWorkload, Error> {
+        let workload = context.step_workload(&self.plan).map_err(gpu_error)?;
+        for time in 0..self.pattern.window {
+            let step: Vec<f32> = self.pattern.losses.iter().copied().skip(time).step_by(self.pattern.window).collect();
+            workload.push(&step).map_err(gpu_error)?;
+        }
+        self.check(&workload.weights().map_err(gpu_error)?)?;
+        Ok(workload)
+    }
+
+    /// Compares the weights with the reference's, and the bits of every group with those of the first group like it.
+    fn check(&self, weights: &[f32]) -> Result<(), Error> {
+        let Pattern { groups, components, window, losses } = &self.pattern;
+        let plan = plan(Variant::Original, [*groups, *components, *window], Layout::RowMajor)?;
+        let exact: Vec<f64> = losses.iter().map(|&loss| f64::from(loss)).collect();
+        let batch = Batch::new(&exact);
+        let right = reference::weigh(&plan, &batch).map_err(BackendError::from)?.weights;
+        let bounds = reference::error_bounds(&plan, &batch).map_err(BackendError::from)?.weights;
+        let wrong = weights.iter().enumerate().filter(|&(place, weight)| {
+            let place = place % right.len();
+            let near = (f64::from(*weight) - right[place]).abs() <= bounds[place];
+            !near || weight.to_bits() != weights[place].to_bits()
+        });
+        match wrong.count() {
+            0 => Ok(()),
+            findings => Err(Error::Wrong { findings }),
+        }
+    }
+}
+
 /// Median and fastest time of one of the `repeats` repetitions of each lap: by the device's clock where it has one.
 fn per_repeat(laps: &[Lap], repeats: usize) -> (Duration, Duration) {
     let mut times: Vec<Duration> = laps.iter().map(|lap| lap.device.unwrap_or(lap.whole)).collect();
@@ -126,4 +174,23 @@ fn time(
     let (once, _) = per_repeat(&laps(1, 1).map_err(gpu_error)?, 1);
     let repeats = (LONG_ENOUGH.as_nanos() / once.as_nanos().max(1)).clamp(1, MOST_REPEATS as u128) as usize;
     Ok(per_repeat(&laps(repeats, runs).map_err(gpu_error)?, repeats))
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+    use super::*;
+
+    #[test]
+    fn wrong_steps_are_found() {
+        let steps = Steps::new([30, 3, 5]).unwrap();
+        let plan = plan(Variant::Original, [30, 3, 5], Layout::RowMajor).unwrap();
+        let mut weights = softadapt::cpu::weigh(&plan, &Batch::new(&steps.pattern.losses)).unwrap().weights.repeat(3);
+        steps.check(&weights).unwrap();
+        // A bit, and a number that is none.
+        weights[100] = weights[100].next_up();
+        assert!(matches!(steps.check(&weights), Err(Error::Wrong { findings: 1 })));
+        weights[100] = f32::NAN;
+        assert!(matches!(steps.check(&weights), Err(Error::Wrong { findings: 1 })));
+    }
 }

@@ -1,14 +1,14 @@
 //! Everything about the kernels on one GPU as one table, in a file that says where and how it was made.
 
-use super::{LARGE, LARGE_QUICK, ORDER, Pattern, gpu_error, open, plan, time};
+use super::{LARGE, LARGE_QUICK, Pattern, Steps, gpu_error, open, plan, time};
 use crate::args::{BenchArguments, Variant};
 use crate::bench::{losses, parse_shape};
 use crate::error::Error;
 use crate::output::Output;
 use serde::Serialize;
-use softadapt::gpu::{KernelOptions, Stage, Traffic};
+use softadapt::gpu::{KernelOptions, Stage, Traffic, Tuning};
 use softadapt::host::{Context, DevicePath};
-use softadapt::{BalancerConfig, BalancerPlan, Batch, Config, Layout, Outputs, Plan, Shape, reference};
+use softadapt::{Batch, Layout, Outputs, Plan};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::Path;
@@ -27,8 +27,6 @@ const HOST: [[usize; 3]; 2] = [[4_000_000, 3, 5], [400_000, 16, 64]];
 const HOST_QUICK: [[usize; 3]; 2] = [[100_000, 3, 5], [2_000, 16, 64]];
 /// Copies that are compared with are no longer than this: rates do not change beyond.
 const MOST_COPIED: u64 = 1 << 30;
-/// Groups of the balancer that are compared with the reference.
-const CHECKED: usize = 100;
 /// Submissions of which the median is taken.
 const RUNS: usize = 15;
 const RUNS_QUICK: usize = 5;
@@ -126,9 +124,10 @@ fn print(line: &str) -> Result<(), Error> {
 impl Row {
     fn line(&self) -> String {
         let Self { groups, components, window, layout, variant, path, us, least_us, gb_per_s, tuning, .. } = self;
+        let shape = if *groups == 0 { "-".to_owned() } else { format!("{groups}x{components}x{window}") };
         let percent = self.percent.map_or_else(|| "-".to_owned(), |percent| format!("{percent:.0}"));
         format!(
-            "| {groups}x{components}x{window} | {layout} | {variant} | {path} | {us:.2} | {least_us:.2} | {gb_per_s:.2} | {percent} | {tuning} |"
+            "| {shape} | {layout} | {variant} | {path} | {us:.2} | {least_us:.2} | {gb_per_s:.2} | {percent} | {tuning} |"
         )
     }
 }
@@ -220,7 +219,7 @@ impl Report<'_> {
                         (DevicePath::Staged, _) | (_, None) => "-".to_owned(),
                         (_, Some(part)) => {
                             let kernel = self.context.kernels().kernel(part, stages[0], KernelOptions::default());
-                            kernel.map_or_else(|error| error.to_string(), |kernel| kernel.tuning().to_string())
+                            kernel.map_or_else(|error| error.to_string(), |kernel| short(kernel.tuning()))
                         }
                     };
                     let copy = self.copy_rate(traffic.total())?;
@@ -276,22 +275,9 @@ impl Report<'_> {
     }
 
     fn measure_step(&mut self, [groups, components, window]: [usize; 3]) -> Result<(), Error> {
-        let config = Config::original().with_order((window - 1).clamp(1, ORDER) as u32);
-        let shape = Shape::new(groups, components, window).map_err(|error| Error::Shape {
-            text: format!("{groups},{components},{window}"),
-            reason: error.to_string(),
-        })?;
-        let balancer = BalancerPlan::new(BalancerConfig::new(config), shape)?;
-        let workload = self.context.step_workload(&balancer).map_err(gpu_error)?;
-        // Steps of a small batch's windows.
-        let pattern = Pattern::new([groups.min(CHECKED), components, window])?;
-        for time in 0..window {
-            let step: Vec<f32> = pattern.losses.iter().copied().skip(time).step_by(window).collect();
-            workload.push(&step).map_err(gpu_error)?;
-        }
-        check_step(&pattern, &workload.weights().map_err(gpu_error)?)?;
-
-        let traffic = Traffic::of_step(&balancer);
+        let steps = Steps::new([groups, components, window])?;
+        let (balancer, workload) = (&steps.plan, steps.workload(self.context)?);
+        let traffic = Traffic::of_step(balancer);
         let measured = time(self.runs, |repeats, runs| workload.time(repeats, runs))?;
         let whole = wholes(&workload.time(1, 10 * self.runs).map_err(gpu_error)?);
         let copy = self.copy_rate(traffic.total())?;
@@ -311,7 +297,11 @@ impl Report<'_> {
                 bytes: traffic.total(),
                 gb_per_s: rate,
                 percent: on_device.then_some(100.0 * rate / copy),
-                tuning: format!("{} dispatch(es)", workload.dispatches()),
+                tuning: match (workload.tuning(), workload.dispatches()) {
+                    (Some(tuning), 1) => short(tuning),
+                    (Some(tuning), dispatches) => format!("{}, {dispatches} dispatches", short(tuning)),
+                    (None, _) => "-".to_owned(),
+                },
             })?;
         }
         Ok(())
@@ -415,23 +405,11 @@ fn stages(plan: &Plan) -> Vec<Stage> {
     .collect()
 }
 
-/// The balancer's weights, of groups that repeat those of a pattern, against the reference.
-fn check_step(pattern: &Pattern, weights: &[f32]) -> Result<(), Error> {
-    let plan = plan(Variant::Original, [pattern.groups, pattern.components, pattern.window], Layout::RowMajor)?;
-    let exact: Vec<f64> = pattern.losses.iter().map(|&loss| f64::from(loss)).collect();
-    let batch = Batch::new(&exact);
-    let right = reference::weigh(&plan, &batch).map_err(crate::backend::BackendError::from)?.weights;
-    let bounds = reference::error_bounds(&plan, &batch).map_err(crate::backend::BackendError::from)?.weights;
-    let wrong = weights.iter().enumerate().filter(|&(place, weight)| {
-        let place = place % right.len();
-        let near = (f64::from(*weight) - right[place]).abs() <= bounds[place];
-        // And the same bits as the first group like it.
-        !near || weight.to_bits() != weights[place].to_bits()
-    });
-    match wrong.count() {
-        0 => Ok(()),
-        findings => Err(Error::Wrong { findings }),
-    }
+/// Invocations of a workgroup, lanes of a group and components of a lane, and how windows are read and lanes reduce.
+fn short(tuning: &Tuning) -> String {
+    let Tuning { workgroup, team, rounds, reads, subgroups, .. } = tuning;
+    let shuffles = if *subgroups { ", shuffles" } else { "" };
+    format!("{workgroup}/{team}/{rounds} {reads:?}{shuffles}")
 }
 
 fn micros(time: Duration) -> f64 {
@@ -480,19 +458,6 @@ mod tests {
         assert_eq!(civil(59), (1970, 3, 1));
         assert_eq!(civil(11_016), (2000, 2, 29));
         assert_eq!(civil(20_782), (2026, 11, 25));
-    }
-
-    #[test]
-    fn wrong_steps_are_found() {
-        let pattern = Pattern::new([10, 3, 5]).unwrap();
-        let plan = plan(Variant::Original, [10, 3, 5], Layout::RowMajor).unwrap();
-        let once = softadapt::cpu::weigh(&plan, &Batch::new(&pattern.losses)).unwrap().weights;
-        let mut weights = once.repeat(3);
-        check_step(&pattern, &weights).unwrap();
-        weights[40] = weights[40].next_up();
-        assert!(matches!(check_step(&pattern, &weights), Err(Error::Wrong { findings: 1 })));
-        weights[40] = f32::NAN;
-        assert!(matches!(check_step(&pattern, &weights), Err(Error::Wrong { findings: 1 })));
     }
 
     #[test]
