@@ -11,13 +11,13 @@ use crate::plan::Plan;
 use crate::shape::Layout;
 use std::fmt;
 
-/// The largest workgroup that any kernel asks for: what WebGPU guarantees.
+/// The largest workgroup that any kernel asks for: what `WebGPU` guarantees.
 pub(crate) const MAX_WORKGROUP: u32 = 256;
 
 /// The most components that one lane owns.
 pub(crate) const MAX_ROUNDS: u32 = 16;
 
-/// Workgroup memory that every WebGPU device and SwiftShader offer, less the balancer's own words.
+/// Workgroup memory that every `WebGPU` device and `SwiftShader` offer, less the balancer's own words.
 const MAX_WORKGROUP_BYTES: u32 = 16_352;
 
 /// Bytes per lane in workgroup memory: the reductions' vector and word, and a row of the tile (`TILE_PITCH` words of
