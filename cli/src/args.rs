@@ -740,6 +740,7 @@ pub(crate) struct BenchArguments {
     pub(crate) gpu_report: Option<PathBuf>,
     /// Small shapes for --tune and --gpu-report: what a software adapter can bear
     #[arg(long)]
+    #[cfg_attr(not(feature = "gpu"), allow(dead_code, reason = "only measurements on a GPU have a small form"))]
     pub(crate) quick: bool,
     /// One JSON object a line instead of a table
     #[arg(long)]
