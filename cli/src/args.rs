@@ -723,6 +723,16 @@ pub(crate) struct BenchArguments {
     /// Paths to time: `auto` is all there are
     #[command(flatten)]
     pub(crate) backend: BackendArguments,
+    /// Tries every way of laying the kernels out on the GPU, and says which is fastest and what it gains
+    #[arg(long, conflicts_with = "gpu_report")]
+    pub(crate) tune: bool,
+    /// Measures all kernels on the GPU, beside copies of as many bytes, and writes the table to a file
+    #[arg(long, value_name = "FILE")]
+    pub(crate) gpu_report: Option<PathBuf>,
+    /// Small shapes for --tune and --gpu-report: what a software adapter can bear
+    #[arg(long)]
+    #[cfg_attr(not(feature = "gpu"), allow(dead_code, reason = "only measurements on a GPU have a small form"))]
+    pub(crate) quick: bool,
     /// One JSON object a line instead of a table
     #[arg(long)]
     pub(crate) json: bool,

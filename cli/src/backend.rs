@@ -230,6 +230,17 @@ impl Balancer {
     }
 }
 
+/// The device of the GPU path.
+///
+/// # Errors
+/// No such adapter, or options that ask for another path.
+#[cfg(feature = "gpu")]
+pub(crate) fn context(arguments: &BackendArguments) -> Result<Context, Error> {
+    refuse_adapter(arguments)?;
+    let choice = arguments.adapter.as_ref().map_or(AdapterChoice::Any, |name| AdapterChoice::Named(name.clone()));
+    Ok(Context::new(&choice).map_err(|error| BackendError::Gpu(Box::new(error)))?)
+}
+
 /// What `check` and `bench` compare with the reference.
 #[derive(Debug)]
 pub(crate) struct Paths {

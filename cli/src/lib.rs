@@ -7,6 +7,8 @@ mod backend;
 mod bench;
 mod check;
 mod definition;
+#[cfg(feature = "gpu")]
+mod device_bench;
 mod devices;
 mod error;
 #[doc(hidden)]

@@ -25,6 +25,7 @@ mod context;
 mod error;
 mod measure;
 mod transfer;
+mod workload;
 
 pub use adapter::{AdapterChoice, AdapterReport, adapters_async};
 pub use balancer::Balancer;
@@ -33,3 +34,4 @@ pub use blocking::adapters;
 pub use context::Context;
 pub use error::HostError;
 pub use measure::{DevicePath, DeviceTimes};
+pub use workload::{Lap, StepWorkload, Workload};
