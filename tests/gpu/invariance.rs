@@ -2,13 +2,13 @@
 
 use crate::agreement::answer;
 use crate::common::problem::{Problem, Random, bits, check_regrouped, group_bits, random_problem};
-use crate::context;
+use crate::{context, seeds};
 use softadapt::gpu::{KernelOptions, Kernels, Stage};
 
 use softadapt::{Batch, Config, Layout, Normalize, Outputs, Plan, Shape, Strides};
 
 pub(crate) fn a_group_has_the_same_bits_in_any_batch_and_place() {
-    for seed in 6000..6120 {
+    for seed in seeds(6000..6120) {
         let problem = random_problem(seed);
         let groups = problem.plan.shape().groups();
         if groups == 0 {
@@ -36,7 +36,7 @@ pub(crate) fn a_group_has_the_same_bits_in_any_batch_and_place() {
 }
 
 pub(crate) fn chunks_and_layouts_do_not_show() {
-    for seed in 7000..7060 {
+    for seed in seeds(7000..7060) {
         let problem = random_problem(seed);
         let whole = answer(&problem);
         for bytes in [1, 200, 5000] {
@@ -105,7 +105,7 @@ pub(crate) fn subgroups_and_workgroup_memory_give_the_same_bits() {
     }
     let without = Portable::new();
     let mut by_shuffles = 0;
-    for seed in 8000..8060 {
+    for seed in seeds(8000..8060) {
         let problem = random_problem(seed);
         if problem.plan.shape().layout() != Layout::RowMajor || problem.plan.shape().groups() == 0 {
             continue;
