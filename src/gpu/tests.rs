@@ -175,8 +175,11 @@ fn balancer_plans() -> Vec<BalancerPlan> {
         .collect()
 }
 
+/// Names and values of overrides.
+type Values = Vec<(&'static str, u32)>;
+
 /// Every distinct text of a balancer, with a plan that leads to it and the values of its overrides.
-fn balancer_texts() -> Vec<(BalancerPlan, Tuning, Source, Vec<(&'static str, u32)>)> {
+fn balancer_texts() -> Vec<(BalancerPlan, Tuning, Source, Values)> {
     let mut seen = HashSet::new();
     let mut texts = Vec::new();
     for plan in balancer_plans() {

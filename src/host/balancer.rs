@@ -12,7 +12,7 @@ use futures_intrusive::channel::shared::oneshot_channel;
 use wgpu::BufferUsages;
 
 /// As [`gpu::Balancer`], for programs without a device: takes losses from slices and submits by itself. Pushing does not wait;
-/// reading does.
+/// reading does. A driver may drop a push without an error; [`BalancerState::pushes`] counts those that arrived.
 #[derive(Clone, Debug)]
 pub struct Balancer {
     pub(super) context: Context,

@@ -28,6 +28,7 @@ pub(crate) const ALL: &[(&str, fn())] = cases![
     no_device,
     skipped_submits_are_seen,
     skipped_dispatches_are_seen,
+    guests_see_skipped_dispatches,
     skipped_pushes_are_counted,
     waits_end,
 ];
@@ -239,9 +240,24 @@ impl Host {
         self.device.create_buffer(&wgpu::BufferDescriptor {
             label: None,
             size: bytes,
-            usage: wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_DST,
+            usage: wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_DST | wgpu::BufferUsages::COPY_SRC,
             mapped_at_creation: false,
         })
+    }
+
+    fn words(&self, source: &wgpu::Buffer) -> Vec<u32> {
+        let target = self.device.create_buffer(&wgpu::BufferDescriptor {
+            label: None,
+            size: source.size(),
+            usage: wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST,
+            mapped_at_creation: false,
+        });
+        let mut encoder = self.device.create_command_encoder(&Default::default());
+        encoder.copy_buffer_to_buffer(source, 0, &target, 0, source.size());
+        self.queue.submit([encoder.finish()]);
+        target.slice(..).map_async(wgpu::MapMode::Read, |result| result.unwrap());
+        self.device.poll(wgpu::PollType::wait_indefinitely()).unwrap();
+        bytemuck::pod_collect_to_vec(&target.slice(..).get_mapped_range().unwrap())
     }
 }
 
@@ -454,6 +470,34 @@ fn skipped_submits_are_seen() {
 
 fn skipped_dispatches_are_seen() {
     skipped("skip_dispatch");
+}
+
+/// A guest that fills the status words before a dispatch sees which groups have no results.
+fn guests_see_skipped_dispatches() {
+    let host = Host::new();
+    let plan = plan(100);
+    let options = KernelOptions { status: true, ..KernelOptions::default() };
+    let kernel = Kernels::new(&host.device).kernel(&plan, Stage::Fused, options).unwrap();
+    let [losses, weights, status] = [6000, 1200, 400].map(|bytes| host.buffer(bytes));
+    let bound = kernel
+        .bind(&Bindings {
+            losses: Some(losses.as_entire_buffer_binding()),
+            weights: Some(weights.as_entire_buffer_binding()),
+            status: Some(status.as_entire_buffer_binding()),
+            ..Bindings::default()
+        })
+        .unwrap();
+    host.queue.write_buffer(&losses, 0, bytemuck::cast_slice(&self::losses(1500, 0)));
+    for fault in ["", "skip_dispatch 1"] {
+        faults(fault);
+        host.queue.write_buffer(&status, 0, bytemuck::cast_slice(&[u32::MAX; 100]));
+        let mut encoder = host.device.create_command_encoder(&Default::default());
+        bound.record_pass(&mut encoder, None);
+        host.queue.submit([encoder.finish()]);
+        let unwritten = host.words(&status).iter().filter(|&&word| word == u32::MAX).count();
+        assert_eq!(unwritten, if fault.is_empty() { 0 } else { 100 });
+    }
+    assert_eq!(made("skip_dispatch"), 1);
 }
 
 /// A push does not wait, so it cannot know; the state counts what has arrived, can be read and stepped again.

@@ -9,7 +9,7 @@
 //! | no memory for a buffer | `out_of_memory_means_smaller_chunks`, `guests_run_out_of_memory`, `a_failed_push_changes_nothing` |
 //! | no memory for a pipeline | `no_memory_for_a_pipeline` |
 //! | no device, or a driver that fails while it makes one | `no_device` |
-//! | work that is dropped without an error | `skipped_submits_are_seen`, `skipped_dispatches_are_seen`, `skipped_pushes_are_counted` |
+//! | work that is dropped without an error | `skipped_submits_are_seen`, `skipped_dispatches_are_seen`, `guests_see_skipped_dispatches`, `skipped_pushes_are_counted` |
 //! | a driver that never finishes | `waits_end` |
 //!
 //! Without a fault: bindings of 2 GiB, workgroup memory and other limits, slices, mappings: `gpu::faults`, `gpu::embedding`.

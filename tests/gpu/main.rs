@@ -26,7 +26,7 @@ pub(crate) fn context() -> &'static Context {
     CONTEXT.get_or_init(|| Context::new(&choice()).unwrap_or_else(|error| panic!("{error}")))
 }
 
-/// The seeds of random plans: all of them, or a share on SwiftShader, which takes half a second to make a plan's pipelines, most
+/// The seeds of random plans: all of them, or a share on `SwiftShader`, which takes half a second to make a plan's pipelines, most
 /// of it in code of its own that no plan changes.
 pub(crate) fn seeds(all: std::ops::Range<u64>) -> impl Iterator<Item = u64> {
     all.step_by(if is_swiftshader() { 10 } else { 1 })

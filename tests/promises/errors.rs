@@ -23,7 +23,8 @@ const SHAPES: [(usize, usize, u32, usize); 11] = [
     (64, 32, 4, 1_500),
     (257, 9, 8, 600),
 ];
-const VARIANTS: [(&str, fn() -> Config); 3] =
+type Variant = (&'static str, fn() -> Config);
+const VARIANTS: [Variant; 3] =
     [("original", Config::original), ("normalized", Config::normalized), ("loss-weighted", Config::loss_weighted)];
 const BETAS: [f64; 3] = [0.1, 1.0, -5.0];
 

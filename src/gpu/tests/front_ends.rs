@@ -1,7 +1,7 @@
 //! What other compilers say of the texts: `spirv-val` of naga's SPIR-V, here; Tint by `scripts/tint`, which this file writes the
 //! texts, inputs and expected answers for.
 
-use super::{Text, balancer_texts, parse, texts, tuning};
+use super::{Text, Values, balancer_texts, parse, texts, tuning};
 use crate::balancer::{BalancerConfig, BalancerPlan, Smoothing};
 use crate::batch::Batch;
 use crate::config::{Config, Normalize};
@@ -20,7 +20,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// Every text with a name and the values of its overrides.
-fn all_texts() -> Vec<(String, Source, Vec<(&'static str, u32)>)> {
+fn all_texts() -> Vec<(String, Source, Values)> {
     let batch = texts()
         .into_iter()
         .map(|Text { plan, stage, options, tuning, source }| (source, constants(stage, &plan, options, &tuning)));
