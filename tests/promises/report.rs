@@ -13,13 +13,13 @@ pub(crate) fn full(paths: &[Path]) -> String {
 
 fn write(out: &mut String, paths: &[Path]) -> std::fmt::Result {
     let names: Vec<String> = paths.iter().map(Path::name).collect();
-    // All at once, so that the machine is loaded while bits are compared.
-    let (exponentials, repeats, compared, cells) = std::thread::scope(|scope| {
-        let exponentials = scope.spawn(|| exponential::measure(paths, Extent::Full));
+    let exponentials = exponential::measure(paths, Extent::Full);
+    // At once, so that the machine is loaded while bits are compared.
+    let (repeats, compared, cells) = std::thread::scope(|scope| {
         let repeats = scope.spawn(|| bits::repeated_runs(paths, Extent::Full));
         let compared = scope.spawn(|| bits::batches_and_threads(paths, Extent::Full));
         let cells = errors::measure(paths, Extent::Full);
-        (exponentials.join().unwrap(), repeats.join().unwrap(), compared.join().unwrap(), cells)
+        (repeats.join().unwrap(), compared.join().unwrap(), cells)
     });
     writeln!(out, "# Numerical promises, measured\n")?;
     writeln!(
