@@ -29,6 +29,11 @@
 //! # }
 //! ```
 //!
+//! A driver may drop work, or give it up half way, without an error anywhere. A host that wants to know fills the buffer for
+//! [`Slot::Status`] with a word that is no status, such as `u32::MAX`, before the dispatch: a word that is left belongs to a group
+//! without results. ([`host`](crate::host) does so by itself; a balancer's [state](crate::BalancerState::pushes) counts the
+//! pushes that arrived.)
+//!
 //! A training loop that has each step's losses instead of windows takes a [`Balancer`]: steps 3 to 5 become
 //! [`Kernels::balancer`], [`Balancer::step`] and the same recording.
 

@@ -1,6 +1,8 @@
 //! Host and shader say the same thing: every fact that is written twice is compared here, on the texts, without a GPU.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod front_ends;
+
 use super::balancer::{self, Action, Balance};
 use super::error::KernelError;
 use super::kernels::constants;
@@ -78,21 +80,30 @@ fn tuning(plan: &Plan, stage: Stage, subgroups: Option<(u32, u32)>) -> Tuning {
     Tuning::choose(plan, stage, Choice::default(), subgroups, 65_535).unwrap()
 }
 
-/// Calls `check` for every distinct text with a plan, a stage and options that lead to it.
-fn each_text(mut check: impl FnMut(&Plan, KernelOptions, bool, &Module, &ModuleInfo)) -> usize {
+/// A text with a plan, a stage and options that lead to it.
+struct Text {
+    plan: Plan,
+    stage: Stage,
+    options: KernelOptions,
+    tuning: Tuning,
+    source: Source,
+}
+
+/// Every distinct text.
+fn texts() -> Vec<Text> {
     let mut seen = HashSet::new();
     let mut reads = HashSet::new();
+    let mut texts = Vec::new();
     for plan in plans() {
         for options in options() {
             for subgroups in [None, SUBGROUPS] {
                 for shared in [false, true] {
-                    let stages = Stage::ALL.map(|stage| tuning(&plan, stage, subgroups));
-                    for tuning in stages {
+                    for stage in Stage::ALL {
+                        let tuning = tuning(&plan, stage, subgroups);
                         reads.insert((tuning.reads, Source::new(&plan, options, &tuning, shared).team));
                         let source = Source::new(&plan, options, &tuning, shared);
                         if seen.insert(source) {
-                            let (module, info) = parse(&source.text());
-                            check(&plan, options, shared, &module, &info);
+                            texts.push(Text { plan: plan.clone(), stage, options, tuning, source });
                         }
                     }
                 }
@@ -105,7 +116,7 @@ fn each_text(mut check: impl FnMut(&Plan, KernelOptions, bool, &Module, &ModuleI
     for team in [Team::Alone, Team::Subgroup, Team::Workgroup] {
         assert!(reads.iter().any(|(_, t)| *t == team), "no team is {team:?}");
     }
-    seen.len()
+    texts
 }
 
 /// An entry point uses the slots that it is said to use, with the access that they are bound with, and no other.
@@ -137,12 +148,14 @@ fn check_slots(module: &Module, info: &ModuleInfo, entry_point: &str, said: Vec<
 
 #[test]
 fn every_text_is_valid_and_uses_just_the_slots_of_its_stages() {
-    let texts = each_text(|plan, options, shared, module, info| {
+    let texts = texts();
+    for Text { plan, options, source, .. } in &texts {
+        let (module, info) = parse(&source.text());
         for stage in Stage::ALL {
-            check_slots(module, info, stage.entry_point(), slots(stage, plan, options), shared);
+            check_slots(&module, &info, stage.entry_point(), slots(stage, plan, *options), source.shared);
         }
-    });
-    assert!(texts > 200, "only {texts} texts");
+    }
+    assert!(texts.len() > 200, "only {} texts", texts.len());
 }
 
 /// Every combination of what changes a balancer's text, over the shapes that change it.
@@ -175,33 +188,45 @@ fn balancer_plans() -> Vec<BalancerPlan> {
         .collect()
 }
 
-#[test]
-fn every_text_of_a_balancer_is_valid_and_uses_just_the_slots_of_its_actions() {
+/// Names and values of overrides.
+type Values = Vec<(&'static str, u32)>;
+
+/// Every distinct text of a balancer, with a plan that leads to it and the values of its overrides.
+fn balancer_texts() -> Vec<(BalancerPlan, Tuning, Source, Values)> {
     let mut seen = HashSet::new();
+    let mut texts = Vec::new();
     for plan in balancer_plans() {
         for subgroups in [None, SUBGROUPS] {
             let tuning = tuning(plan.plan(), Stage::Fused, subgroups);
             let (source, values) = balancer::text(&plan, &tuning);
-            if !seen.insert(source) {
-                continue;
+            if seen.insert(source) {
+                texts.push((plan.clone(), tuning, source, values));
             }
-            let (module, info) = parse(&source.text());
-            for action in Action::ALL {
-                // Only what a feed has is ever bound.
-                if action == Action::Accumulate && plan.config().feed == Feed::EveryPush {
-                    continue;
-                }
-                check_slots(&module, &info, action.entry_point(), action.slots(&plan), false);
-            }
-            let mut declared: Vec<&str> = module.overrides.iter().filter_map(|(_, o)| o.name.as_deref()).collect();
-            let mut set: Vec<&str> = values.iter().map(|value| value.0).collect();
-            declared.sort_unstable();
-            set.sort_unstable();
-            assert_eq!(set, declared);
-            assert_eq!(tuning.reads, Reads::Direct, "the ring is read directly");
         }
     }
-    assert!(seen.len() > 100, "only {} texts", seen.len());
+    texts
+}
+
+#[test]
+fn every_text_of_a_balancer_is_valid_and_uses_just_the_slots_of_its_actions() {
+    let texts = balancer_texts();
+    for (plan, tuning, source, values) in &texts {
+        let (module, info) = parse(&source.text());
+        for action in Action::ALL {
+            // Only what a feed has is ever bound.
+            if action == Action::Accumulate && plan.config().feed == Feed::EveryPush {
+                continue;
+            }
+            check_slots(&module, &info, action.entry_point(), action.slots(plan), false);
+        }
+        let mut declared: Vec<&str> = module.overrides.iter().filter_map(|(_, o)| o.name.as_deref()).collect();
+        let mut set: Vec<&str> = values.iter().map(|value| value.0).collect();
+        declared.sort_unstable();
+        set.sort_unstable();
+        assert_eq!(set, declared);
+        assert_eq!(tuning.reads, Reads::Direct, "the ring is read directly");
+    }
+    assert!(texts.len() > 100, "only {} texts", texts.len());
 }
 
 /// The members of a structure with their places, and its size.

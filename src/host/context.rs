@@ -136,12 +136,7 @@ impl Context {
     ) -> Result<(), HostError> {
         batch.check(plan)?;
         outputs.check(plan)?;
-        match self.weigh_in_chunks(plan, batch, outputs, waiting).await {
-            // On a lost device calls fail in many ways, or not at all.
-            Err(_) if self.is_lost() => Err(DeviceError::Lost.into()),
-            Ok(()) if self.has_been_lost() => Err(DeviceError::Lost.into()),
-            result => result,
-        }
+        self.judge(self.weigh_in_chunks(plan, batch, outputs, waiting).await)
     }
 
     async fn weigh_in_chunks(
@@ -186,6 +181,15 @@ impl Context {
             rest.finish(self, shape, outputs, waiting).await?;
         }
         Ok(())
+    }
+
+    /// The result of calls to wgpu, which fail in many ways on a lost device, or not at all.
+    pub(super) fn judge<T>(&self, result: Result<T, HostError>) -> Result<T, HostError> {
+        match result {
+            Err(_) if self.is_lost() => Err(DeviceError::Lost.into()),
+            Ok(_) if self.has_been_lost() => Err(DeviceError::Lost.into()),
+            result => result,
+        }
     }
 
     /// Whether wgpu has reported the device's loss.

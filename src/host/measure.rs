@@ -56,6 +56,17 @@ impl Context {
         runs: usize,
         waiting: &Waiting,
     ) -> Result<DeviceTimes, HostError> {
+        self.judge(self.measure_runs(plan, losses, path, runs, waiting).await)
+    }
+
+    async fn measure_runs(
+        &self,
+        plan: &Plan,
+        losses: &[f32],
+        path: DevicePath,
+        runs: usize,
+        waiting: &Waiting,
+    ) -> Result<DeviceTimes, HostError> {
         crate::batch::Batch::new(losses).check(plan)?;
         if !self.device.features().contains(wgpu::Features::TIMESTAMP_QUERY) {
             return Err(HostError::NoTimestamps { adapter: self.adapter().name.clone() });

@@ -4,7 +4,8 @@ use super::chunks::Chunk;
 use super::context::{Context, IN_FLIGHT};
 use super::error::HostError;
 use crate::batch::{Batch, Outputs};
-use crate::gpu::device::{empty_buffer, scoped};
+use crate::config::Normalize;
+use crate::gpu::device::{empty_buffer, filled_buffer, scoped};
 use crate::gpu::{Bindings, DeviceError, KernelOptions, Slot, Stage};
 use crate::shape::Shape;
 use futures_intrusive::channel::shared::{OneshotReceiver, oneshot_channel};
@@ -104,6 +105,11 @@ fn copy_to_mapped(target: wgpu::WriteOnly<'_, [u8]>, source: &[u8]) {
 /// A driver may drop a command buffer without an error anywhere (Metal does, short of memory); then the word that comes
 /// back is not the chunk's.
 const EPOCH: &str = "epoch";
+/// The key of a buffer full of [`UNWRITTEN`].
+const UNWRITTEN_WORDS: &str = "unwritten";
+/// What stands in every output of a kernel before it runs, and no kernel writes: a driver may skip a dispatch, or give it up
+/// half way, and do the copies around it. No flag of a status word, and a NaN unlike the kernels'.
+const UNWRITTEN: u32 = 0xffde_ad00;
 /// The read-back buffer's key.
 const READ_BACK: &str = "read back";
 /// The staging buffer's key.
@@ -155,6 +161,18 @@ impl Transfer {
         staging.unmap();
         self.buffers.insert(STAGING, staging.clone());
         Ok(staging)
+    }
+
+    /// A buffer of at least `bytes` bytes of [`UNWRITTEN`].
+    fn unwritten(&mut self, context: &Context, bytes: u64) -> Result<wgpu::Buffer, DeviceError> {
+        if let Some(buffer) = self.buffers.get(UNWRITTEN_WORDS).filter(|buffer| buffer.size() >= bytes) {
+            return Ok(buffer.clone());
+        }
+        let words = vec![UNWRITTEN; (bytes / 4) as usize];
+        let contents = bytemuck::cast_slice(&words);
+        let buffer = filled_buffer(&context.device, UNWRITTEN_WORDS, BufferUsages::COPY_SRC, contents)?;
+        self.buffers.insert(UNWRITTEN_WORDS, buffer.clone());
+        Ok(buffer)
     }
 
     /// Uploads a chunk, records its kernels and the way back, submits. Does not wait.
@@ -232,6 +250,8 @@ impl Transfer {
             (Slot::Status, Some(&status)),
             (Slot::Slopes, slopes.as_ref()),
             (Slot::Means, means.as_ref()),
+            // Only to see that it was written.
+            (Slot::Scores, scores.as_ref().filter(|_| plan.config().normalize != Normalize::None)),
         ];
         let sources: Vec<_> = sources.into_iter().filter_map(|(slot, buffer)| Some((slot, buffer?))).collect();
         for &(slot, _) in &sources {
@@ -239,6 +259,8 @@ impl Transfer {
             parts.push(Part { slot, start: end, bytes });
             end += bytes;
         }
+        let outputs = || sources.iter().filter(|(slot, _)| *slot != Slot::Weights);
+        let unwritten = self.unwritten(context, outputs().map(|&(slot, _)| bytes(slot)).max().unwrap_or(4))?;
         let read_back = self.buffer(context, READ_BACK, end + 4, BufferUsages::MAP_READ | BufferUsages::COPY_DST)?;
         let (submission, mapped, staging_mapped) = scoped(&context.device, || {
             let mut encoder = context.device.create_command_encoder(&Default::default());
@@ -247,6 +269,9 @@ impl Transfer {
                 let bytes = contents.len() as u64;
                 encoder.copy_buffer_to_buffer(&staging, place, buffer, 0, bytes);
                 place += bytes;
+            }
+            for &(slot, buffer) in outputs() {
+                encoder.copy_buffer_to_buffer(&unwritten, 0, buffer, 0, bytes(slot));
             }
             {
                 let mut pass = encoder.begin_compute_pass(&Default::default());
@@ -292,9 +317,16 @@ impl InFlight {
         if view[end as usize..] != self.epoch.to_ne_bytes() {
             return Err(DeviceError::Skipped.into());
         }
+        let own = self.chunk.plan.shape();
+        for part in self.parts.iter().filter(|part| part.slot != Slot::Weights) {
+            let words: &[u32] = bytemuck::cast_slice(&view[part.start as usize..(part.start + part.bytes) as usize]);
+            let count = if part.slot == Slot::Status { own.groups() } else { own.weights_len() };
+            if words[..count].contains(&UNWRITTEN) {
+                return Err(DeviceError::Skipped.into());
+            }
+        }
         for part in &self.parts {
             let view = &view[part.start as usize..(part.start + part.bytes) as usize];
-            let own = self.chunk.plan.shape();
             let rows = |view: &[u8], values: &mut [f32]| {
                 self.chunk.scatter(shape, &bytemuck::cast_slice(view)[..own.weights_len()], values);
             };
@@ -302,6 +334,7 @@ impl InFlight {
                 Slot::Weights => rows(view, outputs.weights),
                 Slot::Slopes => outputs.slopes.iter_mut().for_each(|values| rows(view, values)),
                 Slot::Means => outputs.means.iter_mut().for_each(|values| rows(view, values)),
+                Slot::Scores => {}
                 _ => {
                     if let Some(status) = &mut outputs.status {
                         status[self.chunk.groups.clone()].copy_from_slice(&bytemuck::cast_slice(view)[..own.groups()]);

@@ -26,6 +26,16 @@ pub(crate) fn context() -> &'static Context {
     CONTEXT.get_or_init(|| Context::new(&choice()).unwrap_or_else(|error| panic!("{error}")))
 }
 
+/// The seeds of random plans: all of them, or a share on `SwiftShader`, which takes half a second to make a plan's pipelines, most
+/// of it in code of its own that no plan changes.
+pub(crate) fn seeds(all: std::ops::Range<u64>) -> impl Iterator<Item = u64> {
+    all.step_by(if is_swiftshader() { 10 } else { 1 })
+}
+
+pub(crate) fn is_swiftshader() -> bool {
+    context().adapter().name.contains("SwiftShader")
+}
+
 /// A test by its function's name.
 macro_rules! trials {
     ($($module:ident :: $name:ident),* $(,)?) => {
@@ -40,6 +50,9 @@ fn main() {
     let must_run = std::env::var_os("CI").is_some();
     if !can_run && !must_run {
         eprintln!("no GPU adapter, not even a software one: all tests of this binary are ignored");
+    }
+    if can_run {
+        eprintln!("adapter: {}", context().adapter());
     }
     let trials = trials![
         agreement::oracle_cases_come_out_within_the_derived_bounds,

@@ -7,7 +7,7 @@ pub(crate) use actions::Action;
 pub(crate) use params::{Balance, constants, table};
 
 use super::bindings::{Bound, BoundKernel, bound_kernel, check, check_overlaps};
-use super::device::{empty_buffer, filled_buffer, scoped};
+use super::device::{check_alive, check_upload, empty_buffer, filled_buffer, scoped};
 use super::error::{BindError, KernelError, LoadError};
 use super::kernels::{self, Kernels, Pipeline, PipelineKey};
 use super::params::Params;
@@ -307,12 +307,14 @@ impl Balancer {
             state.betas.as_deref().map(bytemuck::cast_slice),
             self.inner.log.as_ref().map(|_| bytemuck::cast_slice(&state.log)),
         ];
-        scoped(self.inner.kernels.device(), || {
+        let device = self.inner.kernels.device();
+        check_upload(device, contents.into_iter().flatten().map(|contents| contents.len() as u64).sum())?;
+        scoped(device, || {
             for ((buffer, _), contents) in self.parts().zip(contents.into_iter().flatten()) {
                 queue.write_buffer(buffer, 0, contents);
             }
         })?;
-        Ok(())
+        Ok(check_alive(device)?)
     }
 
     /// The buffers of the state with the words that count, in the order of [`BalancerState::from_words`].
