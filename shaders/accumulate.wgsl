@@ -21,7 +21,7 @@ fn epoch_add(place: u32, batches: u32, loss: u32) {
 fn accumulate_stage(invocation: Invocation) {
     let lane = lane_of(invocation);
     let batches = state[balance.batches + min(lane.group, params.groups - 1u)];
-    for (var round = 0u; round < params.rounds; round += 1u) {
+    for (var round = 0u; round < ROUNDS; round += 1u) {
         if owns(lane, round) {
             epoch_add(row_place(lane, round), batches, losses[weight_place(lane, round)]);
         }

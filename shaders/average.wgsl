@@ -9,22 +9,22 @@ struct AverageSum {
     // Sign bits that some point has, and that all points have.
     some_signs: u32,
     all_signs: u32,
-    // Points that count, and the first of them.
+    // Points that count, and the first of them among those that are read.
     count: u32,
     first: u32,
 }
 
 fn average_start(points: u32) -> AverageSum {
     let count = min(points, params.mean_points);
-    return AverageSum(0.0, 0.0, 0u, 0u, ~MAGNITUDE_BITS, count, params.window - count);
+    return AverageSum(0.0, 0.0, 0u, 0u, ~MAGNITUDE_BITS, count, points_read() - count);
 }
 
-fn average_take(row: ptr<function, Row>, time: u32, bits: u32) {
-    if time < (*row).average.first {
+fn average_take(row: ptr<function, Row>, point: u32, bits: u32) {
+    if point < (*row).average.first {
         return;
     }
     (*row).average.partial += bitcast<f32>(bits);
-    if (time - (*row).average.first) % POINTS_PER_SUM == POINTS_PER_SUM - 1u {
+    if (point - (*row).average.first) % POINTS_PER_SUM == POINTS_PER_SUM - 1u {
         (*row).average.total += (*row).average.partial;
         (*row).average.partial = 0.0;
     }
@@ -51,7 +51,7 @@ fn average_bits(sum: AverageSum) -> u32 {
 @compute @workgroup_size(WORKGROUP)
 fn average_stage(invocation: Invocation) {
     let lane = lane_of(invocation);
-    for (var round = 0u; round < params.rounds; round += 1u) {
+    for (var round = 0u; round < ROUNDS; round += 1u) {
         let row = read_row(lane, round);
         if owns(lane, round) {
             means[weight_place(lane, round)] = average_bits(row.average);

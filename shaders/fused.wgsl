@@ -4,7 +4,7 @@
 @compute @workgroup_size(WORKGROUP)
 fn fused(invocation: Invocation) {
     let lane = lane_of(invocation);
-    for (var round = 0u; round < params.rounds; round += 1u) {
+    for (var round = 0u; round < ROUNDS; round += 1u) {
         let row = read_row(lane, round);
         if owns(lane, round) {
             row_score[round] = slope_bits(row.slope, group_points(lane.group));

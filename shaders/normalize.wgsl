@@ -9,7 +9,7 @@ fn normalize_team(lane: Lane) {
     }
     // (largest magnitude, whether any component counts)
     var extremes = vec4<f32>(0.0);
-    for (var round = 0u; round < params.rounds; round += 1u) {
+    for (var round = 0u; round < ROUNDS; round += 1u) {
         if counts(lane, round) {
             extremes = max(extremes, vec4<f32>(abs(bitcast<f32>(row_score[round])), 1.0, 0.0, 0.0));
         }
@@ -20,7 +20,7 @@ fn normalize_team(lane: Lane) {
     let unit = select(1.0, largest, largest >= MIN_DIVISOR);
 
     clear_round_values();
-    for (var round = 0u; round < params.rounds; round += 1u) {
+    for (var round = 0u; round < ROUNDS; round += 1u) {
         if counts(lane, round) {
             let slope = bitcast<f32>(row_score[round]) / unit;
             if NORMALIZE == NORMALIZE_SIGNED_SUM {
@@ -40,7 +40,7 @@ fn normalize_team(lane: Lane) {
     if zero && extremes.y > 0.0 {
         group_flags |= STATUS_ZERO_SLOPE_SUM;
     }
-    for (var round = 0u; round < params.rounds; round += 1u) {
+    for (var round = 0u; round < ROUNDS; round += 1u) {
         if counts(lane, round) {
             let score = bitcast<f32>(row_score[round]) / unit / select(divisor, 1.0, zero);
             row_score[round] = select(bitcast<u32>(score), 0u, zero);
@@ -51,14 +51,14 @@ fn normalize_team(lane: Lane) {
 @compute @workgroup_size(WORKGROUP)
 fn normalize_stage(invocation: Invocation) {
     let lane = lane_of(invocation);
-    for (var round = 0u; round < params.rounds; round += 1u) {
+    for (var round = 0u; round < ROUNDS; round += 1u) {
         if owns(lane, round) {
             row_score[round] = slopes[weight_place(lane, round)];
             row_mean[round] = load_mean(weight_place(lane, round));
         }
     }
     normalize_team(lane);
-    for (var round = 0u; round < params.rounds; round += 1u) {
+    for (var round = 0u; round < ROUNDS; round += 1u) {
         if owns(lane, round) {
             scores[weight_place(lane, round)] = row_score[round];
         }

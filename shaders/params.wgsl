@@ -10,6 +10,11 @@ override WORKGROUP: u32 = 64u;
 override TEAM: u32 = 4u;
 // Whether neighbouring lanes own neighbouring groups (time-major) or neighbouring components (row-major).
 override GROUPS_INNERMOST: bool = false;
+// Components of a group, points that are read, and points of the slope, where they are few enough for a compiler to unroll the
+// loops over them; else 0, and `params` has them.
+override COMPONENTS: u32 = 0u;
+override POINTS_READ: u32 = 0u;
+override SLOPE_POINTS: u32 = 0u;
 // Which sums a pass over the losses gathers.
 override WANT_SLOPE: bool = true;
 override WANT_MEAN: bool = false;
@@ -43,14 +48,14 @@ struct Params {
     workgroups_x: u32,
     // Components of a group; of the largest one if the shape is ragged.
     components: u32,
-    // Components that each lane owns, at most ROUNDS.
-    rounds: u32,
     // Points of a window.
     window: u32,
-    // The newest points that the slope uses, that the mean is taken over, and that are read at all.
+    // The newest points that the slope uses, that the mean is taken over, and that are read at all; and how many older ones
+    // the window has.
     slope_points: u32,
     mean_points: u32,
     points_read: u32,
+    first_point: u32,
     // Distances in words.
     loss_group: u32,
     loss_component: u32,
@@ -73,3 +78,7 @@ struct Params {
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
+
+fn points_read() -> u32 {
+    return select(params.points_read, POINTS_READ, POINTS_READ > 0u);
+}

@@ -9,12 +9,12 @@ fn row_start(lane: Lane) -> Row {
     return Row(slope_start(), average_start(group_points(min(lane.group, params.groups - 1u))));
 }
 
-// `time` counts from the oldest point of the window; points come in order.
-fn row_take(row: ptr<function, Row>, time: u32, bits: u32) {
+// `point` counts from the oldest one that is read; points come in order.
+fn row_take(row: ptr<function, Row>, point: u32, bits: u32) {
     if WANT_SLOPE {
-        slope_take(row, time, bits);
+        slope_take(row, point, bits);
     }
     if WANT_MEAN {
-        average_take(row, time, bits);
+        average_take(row, point, bits);
     }
 }

@@ -14,13 +14,13 @@ fn slope_start() -> SlopeSum {
     return SlopeSum(0.0, 0.0, 0.0, 0u);
 }
 
-fn slope_take(row: ptr<function, Row>, time: u32, bits: u32) {
-    let first = params.window - slope_points();
-    if time < first {
+fn slope_take(row: ptr<function, Row>, place: u32, bits: u32) {
+    let first = points_read() - slope_points();
+    if place < first {
         return;
     }
     let loss = bitcast<f32>(bits);
-    let point = time - first;
+    let point = place - first;
     if point > 0u {
         (*row).slope.partial += difference(point - 1u) * (loss - (*row).slope.older);
         if point % POINTS_PER_SUM == 0u {
@@ -42,7 +42,7 @@ fn slope_bits(sum: SlopeSum, points: u32) -> u32 {
 @compute @workgroup_size(WORKGROUP)
 fn slopes_stage(invocation: Invocation) {
     let lane = lane_of(invocation);
-    for (var round = 0u; round < params.rounds; round += 1u) {
+    for (var round = 0u; round < ROUNDS; round += 1u) {
         let row = read_row(lane, round);
         if owns(lane, round) {
             slopes[weight_place(lane, round)] = slope_bits(row.slope, group_points(lane.group));

@@ -15,7 +15,7 @@ fn mean_factor(round: u32) -> Wide {
 
 fn survey(lane: Lane) -> u32 {
     var found = 0u;
-    for (var round = 0u; round < params.rounds; round += 1u) {
+    for (var round = 0u; round < ROUNDS; round += 1u) {
         if !owns(lane, round) {
             continue;
         }
@@ -74,7 +74,7 @@ fn terms_team(lane: Lane, recipe: Recipe) -> vec2<f32> {
     let direction = select(1.0, -1.0, recipe.beta < 0.0);
     // (best score with a factor, in the direction of beta; largest score; smallest score, negated)
     var extremes = vec4<f32>(LOWEST);
-    for (var round = 0u; round < params.rounds; round += 1u) {
+    for (var round = 0u; round < ROUNDS; round += 1u) {
         if takes_part(lane, round, recipe) {
             let score = score_of(round, recipe);
             extremes.y = max(extremes.y, score);
@@ -89,7 +89,7 @@ fn terms_team(lane: Lane, recipe: Recipe) -> vec2<f32> {
 
     // Terms, and the largest of their exponents, which they are all scaled by.
     var unit = -4096;
-    for (var round = 0u; round < params.rounds; round += 1u) {
+    for (var round = 0u; round < ROUNDS; round += 1u) {
         row_term[round] = Wide(0.0, 0);
         if takes_part(lane, round, recipe) {
             let factor = factor_of(lane, round, recipe);
@@ -108,7 +108,7 @@ fn terms_team(lane: Lane, recipe: Recipe) -> vec2<f32> {
     }
 
     clear_round_values();
-    for (var round = 0u; round < params.rounds; round += 1u) {
+    for (var round = 0u; round < ROUNDS; round += 1u) {
         if takes_part(lane, round, recipe) {
             let term = narrow(row_term[round], unit);
             row_term[round] = Wide(term, 0);
@@ -172,7 +172,7 @@ fn softmax_team(lane: Lane, earlier_flags: u32) {
         sum = terms_team(lane, recipe);
     }
 
-    for (var round = 0u; round < params.rounds; round += 1u) {
+    for (var round = 0u; round < ROUNDS; round += 1u) {
         if !owns(lane, round) {
             continue;
         }
@@ -199,7 +199,7 @@ fn softmax_team(lane: Lane, earlier_flags: u32) {
 @compute @workgroup_size(WORKGROUP)
 fn softmax_stage(invocation: Invocation) {
     let lane = lane_of(invocation);
-    for (var round = 0u; round < params.rounds; round += 1u) {
+    for (var round = 0u; round < ROUNDS; round += 1u) {
         if owns(lane, round) {
             row_score[round] = scores[weight_place(lane, round)];
             row_mean[round] = load_mean(weight_place(lane, round));

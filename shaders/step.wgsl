@@ -32,7 +32,7 @@ fn step_stage(invocation: Invocation) {
     tick(group, epoch_is_empty(group));
     publish_start(group);
     let log_word = log_head(group);
-    for (var round = 0u; round < params.rounds; round += 1u) {
+    for (var round = 0u; round < ROUNDS; round += 1u) {
         if owns(lane, round) {
             row_newest[round] = newest_loss(lane, round, group);
             state[balance.ring + clock.cursor * params.loss_time + row_place(lane, round)] = row_newest[round];
@@ -46,7 +46,7 @@ fn step_stage(invocation: Invocation) {
     }
     if compute {
         lane.exists = wanted;
-        for (var round = 0u; round < params.rounds; round += 1u) {
+        for (var round = 0u; round < ROUNDS; round += 1u) {
             let row = read_row(lane, round);
             if owns(lane, round) {
                 row_score[round] = slope_bits(row.slope, clock.points);
@@ -56,7 +56,7 @@ fn step_stage(invocation: Invocation) {
         normalize_team(lane);
         softmax_team(lane, group_flags);
         if clock.due {
-            for (var round = 0u; round < params.rounds; round += 1u) {
+            for (var round = 0u; round < ROUNDS; round += 1u) {
                 if owns(lane, round) {
                     log_weight(lane, round, log_word);
                 }

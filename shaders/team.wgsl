@@ -26,7 +26,9 @@ fn lane_of(invocation: Invocation) -> Lane {
     let workgroup = invocation.workgroup.y * params.workgroups_x + invocation.workgroup.x;
     lane.index = lane_index(invocation);
     lane.first_group = workgroup * groups_here;
-    if GROUPS_INNERMOST {
+    if TEAM == 1u {
+        lane.group = lane.first_group + lane.index;
+    } else if GROUPS_INNERMOST {
         lane.rank = lane.index / groups_here;
         lane.group = lane.first_group + lane.index % groups_here;
     } else {

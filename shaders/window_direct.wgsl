@@ -4,9 +4,9 @@
 fn read_row(lane: Lane, round: u32) -> Row {
     var row = row_start(lane);
     if owns(lane, round) {
-        let start = lane.losses + component_of(lane, round) * params.loss_component;
-        for (var t = params.window - params.points_read; t < params.window; t += 1u) {
-            row_take(&row, t, losses[start + t * params.loss_time]);
+        let start = lane.losses + component_of(lane, round) * params.loss_component + params.first_point * params.loss_time;
+        for (var point = 0u; point < points_read(); point += 1u) {
+            row_take(&row, point, losses[start + point * params.loss_time]);
         }
     }
     return row;

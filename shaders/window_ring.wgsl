@@ -6,13 +6,13 @@ fn read_row(lane: Lane, round: u32) -> Row {
     if owns(lane, round) {
         let place = balance.ring + row_place(lane, round);
         // The oldest point that is read is `points_read - 1` slots behind the newest one's.
-        var slot = clock.cursor + params.window + 1u - params.points_read;
+        var slot = clock.cursor + params.first_point + 1u;
         slot -= select(0u, params.window, slot >= params.window);
-        for (var t = params.window - params.points_read; t + 1u < params.window; t += 1u) {
-            row_take(&row, t, state[place + slot * params.loss_time]);
+        for (var point = 0u; point + 1u < points_read(); point += 1u) {
+            row_take(&row, point, state[place + slot * params.loss_time]);
             slot = select(slot + 1u, 0u, slot + 1u == params.window);
         }
-        row_take(&row, params.window - 1u, row_newest[round]);
+        row_take(&row, points_read() - 1u, row_newest[round]);
     }
     return row;
 }

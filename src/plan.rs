@@ -68,8 +68,7 @@ impl Plan {
                 return Err(PlanError::PriorLength { factors: prior.len(), components });
             }
             let leading_zeros = prior.iter().take_while(|&&factor| factor == 0.0).count();
-            let smallest = (0..shape.groups()).map(|g| shape.components(g)).filter(|&n| n > 0).min();
-            if let Some(components) = smallest.filter(|&n| n <= leading_zeros) {
+            if let Some(components) = shape.min_components().filter(|&n| n <= leading_zeros) {
                 return Err(PlanError::PriorZeroForGroup { components });
             }
         }
@@ -236,6 +235,20 @@ mod tests {
             Err(PlanError::PriorZeroForGroup { components: 1 })
         );
         assert_eq!(with(Config::original().with_prior([1.0, 0.0]), ragged), Ok(()));
+    }
+
+    #[test]
+    fn the_points_that_take_part_follow_from_slope_and_mean() {
+        let counts = |config: Config| {
+            let plan = Plan::new(config, shape(2, 9)).unwrap();
+            (plan.slope_points(), plan.mean_points(), plan.points_used(), plan.is_loss_weighted())
+        };
+        let order_2 = || Config::original().with_order(2);
+        assert_eq!(counts(order_2()), (3, 9, 3, false));
+        assert_eq!(counts(order_2().with_loss_weighting(LossWeighting::Window)), (3, 9, 9, true));
+        assert_eq!(counts(order_2().with_loss_weighting(LossWeighting::SlopePoints)), (3, 3, 3, true));
+        assert_eq!(counts(Config::original().with_slope(Slope::LeastSquares)), (9, 9, 9, false));
+        assert_eq!(counts(Config::original().with_slope(Slope::Last)), (2, 9, 2, false));
     }
 
     #[test]

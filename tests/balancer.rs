@@ -80,6 +80,110 @@ fn a_resumed_run_has_the_bits_of_an_uninterrupted_one() {
     check_resumed(Balancer::new, 3000..3150);
 }
 
+/// Groups leave their batch, go on in others of another shape, and come back.
+#[test]
+fn groups_move_between_batches_and_keep_their_bits() {
+    let sizes = [2usize, 4, 1, 3, 2];
+    let ragged = |sizes: &[usize]| {
+        let ends = sizes.iter().scan(0u32, |end, &size| {
+            *end += size as u32;
+            Some(*end)
+        });
+        Shape::ragged(std::iter::once(0).chain(ends).collect::<Vec<_>>(), 4).unwrap()
+    };
+    let loss = |group: usize, step: usize, component: usize| {
+        1.0 + ((group * 31 + step * 7 + component * 5) % 23) as f32 / (1.0 + step as f32)
+    };
+    let config = || original().with_per_group_beta(true).with_every(2).with_first(3);
+    for config in [
+        config(),
+        config().with_smoothing(Smoothing::CycleMean).with_log(2),
+        config().with_smoothing(Smoothing::Exponential { keep: 0.5 }).with_feed(Feed::EpochMean),
+    ] {
+        let feed = |balancer: &mut Balancer, groups: &[usize], step: usize| {
+            let of_group = |&group: &usize| (0..sizes[group]).map(move |component| loss(group, step, component));
+            let losses: Vec<f32> = groups.iter().flat_map(of_group).collect();
+            if config.feed == Feed::EveryPush {
+                return balancer.push(&losses).unwrap();
+            }
+            balancer.accumulate(&losses).unwrap();
+            // An epoch stays open when groups move.
+            if step % 3 == 2 {
+                balancer.close_epoch().unwrap();
+            }
+        };
+        let of = |groups: &[usize]| {
+            let sizes: Vec<usize> = groups.iter().map(|&group| sizes[group]).collect();
+            BalancerPlan::new(config.clone(), ragged(&sizes)).unwrap()
+        };
+        let all = [0, 1, 2, 3, 4];
+        let mut whole = Balancer::new(&of(&all));
+        for (group, beta) in whole.betas_mut().unwrap().iter_mut().enumerate() {
+            *beta = group as f32 - 1.5;
+        }
+        let mut apart = whole.clone();
+        let mut step = 0;
+        // Rings of 4 are moved at every position.
+        for (round, chosen) in [&[3, 0][..], &[1], &[4, 2, 0], &[2, 1, 0, 3, 4], &[0, 4]].into_iter().enumerate() {
+            for step in step..step + 3 + round {
+                feed(&mut whole, &all, step);
+            }
+            let before = apart.state();
+            let mut together = before.clone();
+            let others: Vec<usize> = all.into_iter().filter(|group| !chosen.contains(group)).collect();
+            for groups in [chosen, &others] {
+                let plan = of(groups);
+                let mut state = BalancerState::new(&plan);
+                for (to, &from) in groups.iter().enumerate() {
+                    state.copy_group(to, &before, from).unwrap();
+                }
+                let mut part = resume(&plan, &state);
+                for step in step..step + 3 + round {
+                    feed(&mut part, groups, step);
+                }
+                for (from, &to) in groups.iter().enumerate() {
+                    together.copy_group(to, &part.state(), from).unwrap();
+                }
+            }
+            step += 3 + round;
+            apart.load(&together).unwrap();
+            assert_eq!(apart.weights(), whole.weights(), "{config:?}, round {round}");
+            assert_eq!((apart.status(), apart.state().betas()), (whole.status(), whole.state().betas()));
+        }
+        assert!(whole.status().iter().all(|status| status.is_ok()) && whole.weights()[0] != whole.weights()[1]);
+    }
+}
+
+#[test]
+fn groups_that_remember_something_else_are_not_copied() {
+    let plan_of = |config: BalancerConfig, components: usize, window: usize| {
+        BalancerPlan::new(config, Shape::new(3, components, window).unwrap()).unwrap()
+    };
+    let source = used().state();
+    let cycles = || original().with_smoothing(Smoothing::CycleMean);
+    for (plan, group, from, error) in [
+        (plan_of(cycles(), 2, 4), 3, 0, CopyError::Group { group: 3, groups: 3 }),
+        (plan_of(cycles(), 2, 4), 0, 5, CopyError::Group { group: 5, groups: 5 }),
+        (plan_of(cycles(), 3, 4), 1, 2, CopyError::Components { from: (2, 2), to: (1, 3) }),
+        (plan_of(cycles(), 2, 5), 0, 0, CopyError::Memory { what: "points", from: 4, to: 5 }),
+        (plan_of(original(), 2, 4), 0, 0, CopyError::Memory { what: "sums of cycles", from: 1, to: 0 }),
+        (
+            plan_of(cycles().with_feed(Feed::EpochMean), 2, 4),
+            0,
+            0,
+            CopyError::Memory { what: "sums of epochs", from: 0, to: 1 },
+        ),
+    ] {
+        let mut target = BalancerState::new(&plan);
+        assert_eq!(target.copy_group(group, &source, from), Err(error));
+        assert_eq!(target, BalancerState::new(&plan));
+    }
+    // Cadence, beta and log are no memory.
+    let mut target = BalancerState::new(&plan_of(cycles().with_every(7).with_log(9), 2, 4));
+    assert_eq!(target.copy_group(1, &source, 4), Ok(()));
+    assert_eq!((target.weights()[2], target.pushes(1), target.log(1).len()), (source.weights()[8], Some(9), 0));
+}
+
 /// A balancer with a fault.
 struct Faulty {
     inner: Balancer,
@@ -241,6 +345,48 @@ fn impossible_contents_are_refused() {
     ] {
         let error = with(place, word).unwrap_err();
         assert!(matches!(error, StateError::Group { .. }), "{place}, {word}: {error}");
+    }
+    // The count of a cycle's sum: adding one to the largest number would overflow.
+    let plan = crate::plan(original().with_smoothing(Smoothing::CycleMean).with_every(2));
+    let mut state = Balancer::new(&plan).state().to_bytes();
+    let cycle = head + 4 * 2 * groups;
+    state[cycle..cycle + 4].fill(0xff);
+    let end = state.len() - 4;
+    let sum = crc32fast::hash(&state[..end]);
+    state[end..].copy_from_slice(&sum.to_le_bytes());
+    let error = BalancerState::from_bytes(&plan, &state).unwrap_err();
+    assert!(matches!(error, StateError::Group { what: "the number of weights in the cycle's sum", .. }), "{error}");
+}
+
+/// A loss that is not finite is flagged as long as it takes part, holds its group's weights, and is gone with its slot.
+#[test]
+fn a_bad_loss_ages_out() {
+    let window = 4;
+    // The slope's three points, or the mean's four.
+    for (config, flagged) in [(Config::original().with_order(2), 3), (Config::loss_weighted().with_order(2), window)] {
+        for bad in [f32::NAN, f32::from_bits(0x7f80_0001), f32::INFINITY, f32::NEG_INFINITY] {
+            let plan =
+                BalancerPlan::new(BalancerConfig::new(config.clone()), Shape::new(3, 2, window).unwrap()).unwrap();
+            let mut balancer = Balancer::new(&plan);
+            let losses =
+                |step: usize| [5, 7, 9, 4, 8, 6].map(|i| 1.0 + (i * (step + 2) * (step + 5) % 29) as f32 / 4.0);
+            for step in 0..window {
+                balancer.push(&losses(step)).unwrap();
+            }
+            let held = balancer.weights()[2..4].to_vec();
+            let mut spoiled = losses(window);
+            spoiled[3] = bad;
+            balancer.push(&spoiled).unwrap();
+            for step in window + 1..4 * window {
+                let age = step - window - 1;
+                let status = if age < flagged { Status::NON_FINITE } else { Status::OK };
+                assert_eq!(balancer.status(), [Status::OK, status, Status::OK], "{bad} after {age} more");
+                if age <= flagged {
+                    assert_eq!(balancer.weights()[2..4] == held[..], age < flagged, "{bad} after {age} more");
+                }
+                balancer.push(&losses(step)).unwrap();
+            }
+        }
     }
 }
 

@@ -1,8 +1,8 @@
 //! A log of many rows, read by the command and by the plainest programs that do as much or less.
 //!
 //! `cargo bench -p softadapt-cli --bench ingest -- [ROWS] [RUNS] [PYTHON]`: rows of the log (10 000 000), runs in it
-//! (20 000), and a Python with polars, which is left out without one. Results go to standard output as a table. The method
-//! and its limits are in README.md.
+//! (20 000), and a Python with polars and duckdb, which are left out without one. Results go to standard output as a table.
+//! The method and its limits are in README.md.
 #![expect(clippy::unwrap_used, reason = "a benchmark that cannot go on stops")]
 #![expect(clippy::print_stdout, reason = "the table")]
 
@@ -54,22 +54,26 @@ fn main() {
         line("softadapt weigh", child(|| command(&["weigh", "--slope", "last", "--backend", "cpu"], log)));
         line("softadapt replay --every 50", child(|| command(&["replay", "--every", "50"], log)));
         line("softadapt replay", child(|| command(&["replay"], log)));
-        if let Some(python) = &python {
-            let read = if format == "csv" { "scan_csv" } else { "scan_parquet" };
-            let script = format!(
-                "import polars as p; l = p.{read}({log:?}); v = p.col('value'); \
-                 r = l.group_by('run', 'component', maintain_order=True).agg(v.last() - v.get(-2)).collect(); \
-                 assert len(r) == {}",
-                runs * COMPONENTS.len()
-            );
-            line(
-                "polars, last differences",
-                child(|| {
-                    let mut command = Command::new(python);
-                    command.args(["-c", &script]);
-                    command
-                }),
-            );
+        let Some(python) = &python else { continue };
+        let results = runs * COMPONENTS.len();
+        let polars = format!(
+            "import polars as p; l = p.scan_{format}({log:?}); v = p.col('value'); \
+             r = l.group_by('run', 'component', maintain_order=True).agg(v.last() - v.get(-2)).collect(); \
+             assert len(r) == {results}",
+        );
+        let duckdb = format!(
+            "import duckdb as d; d.sql(\"create table r as select run, component, v[1] - v[2] from (select run, component, \
+             max_by(value, step, 2) as v from read_{format}('{}') group by run, component)\"); \
+             assert d.sql('select count(*) from r').fetchall()[0][0] == {results}",
+            log.display()
+        );
+        for (way, script) in [("polars, last differences", polars), ("DuckDB, last differences", duckdb)] {
+            let make = || {
+                let mut command = Command::new(python);
+                command.args(["-c", &script]);
+                command
+            };
+            line(way, child(make));
         }
     }
 }

@@ -80,16 +80,10 @@ pub(crate) struct WeighArguments {
     pub(crate) input: InputArguments,
     #[command(flatten)]
     pub(crate) config: ConfigArguments,
-    /// How many of each run's newest steps count
-    #[arg(long, value_name = "STEPS", default_value_t = 5)]
-    pub(crate) window: usize,
     #[command(flatten)]
     pub(crate) backend: BackendArguments,
     #[command(flatten)]
     pub(crate) output: OutputArguments,
-    /// No summary and no progress bar
-    #[arg(short, long)]
-    pub(crate) quiet: bool,
 }
 
 /// Where an answer goes and how it is written.
@@ -160,6 +154,19 @@ pub(crate) struct InputArguments {
     /// Column of the loss; makes the input long form [default: value]
     #[arg(long, value_name = "NAME", help_heading = "Columns")]
     value_column: Option<String>,
+    /// No summary and no progress bar
+    #[arg(short, long)]
+    pub(crate) quiet: bool,
+}
+
+/// Runs that are followed step by step.
+#[derive(Debug, Args)]
+pub(crate) struct LogArguments {
+    #[command(flatten)]
+    pub(crate) input: InputArguments,
+    /// Sort the log in memory first
+    #[arg(long, help_heading = "Input")]
+    pub(crate) sort: bool,
 }
 
 /// A pattern of names.
@@ -292,6 +299,9 @@ pub(crate) struct ConfigArguments {
     /// Accuracy order of a forward or backward slope [default: window - 1]
     #[arg(long, value_name = "P")]
     order: Option<u32>,
+    /// How many of a run's newest steps count
+    #[arg(long, value_name = "STEPS", default_value_t = 5)]
+    pub(crate) window: usize,
     /// How the rate of change is estimated [default: forward]
     #[arg(long, value_enum)]
     slope: Option<SlopeChoice>,
@@ -388,39 +398,50 @@ impl SwitchArguments {
     }
 }
 
-/// What a trainer remembers and when it updates its weights.
+/// When a trainer updates its weights, and how.
 #[derive(Debug, Args)]
+#[command(next_help_heading = "Updates")]
 pub(crate) struct UpdateArguments {
-    /// How many steps are remembered
-    #[arg(long, value_name = "STEPS", default_value_t = 5, help_heading = "Weights")]
-    pub(crate) window: usize,
     /// Steps from one update to the next
-    #[arg(long, value_name = "STEPS", default_value_t = 1, help_heading = "Updates")]
+    #[arg(long, value_name = "STEPS", default_value_t = 1)]
     every: u32,
     /// Steps up to the first update [default: as --every]
-    #[arg(long, value_name = "STEPS", help_heading = "Updates")]
+    #[arg(long, value_name = "STEPS")]
     first: Option<u32>,
     /// Forget the steps before an update
-    #[arg(long, help_heading = "Updates")]
+    #[arg(long)]
     tumbling: bool,
     /// Share of the old weights that stays at an update, 0 to below 1
-    #[arg(
-        long,
-        allow_negative_numbers = true,
-        value_name = "KEEP",
-        conflicts_with = "cycle_mean",
-        help_heading = "Updates"
-    )]
+    #[arg(long, allow_negative_numbers = true, value_name = "KEEP", conflicts_with = "cycle_mean")]
     smoothing: Option<f64>,
     /// Weights are computed at every step, and an update is their mean
-    #[arg(long, help_heading = "Updates")]
+    #[arg(long)]
     cycle_mean: bool,
     /// Factor on beta over the steps of a run: `linear` or `cosine`, and from, to, steps, such as linear,0,1,50
-    #[arg(long, value_name = "SHAPE,FROM,TO,STEPS", value_parser = schedule, help_heading = "Updates")]
+    #[arg(long, value_name = "SHAPE,FROM,TO,STEPS", value_parser = schedule)]
     beta_schedule: Option<BetaSchedule>,
     /// The weights before the first update
-    #[arg(long, value_enum, default_value_t = InitialChoice::Neutral, help_heading = "Updates")]
+    #[arg(long, value_enum, default_value_t = InitialChoice::Neutral)]
     initial: InitialChoice,
+}
+
+/// A trainer with one setting.
+#[derive(Debug, Args)]
+pub(crate) struct TrainerArguments {
+    #[command(flatten)]
+    config: ConfigArguments,
+    #[command(flatten)]
+    updates: UpdateArguments,
+}
+
+impl TrainerArguments {
+    /// The balancer that the options stand for, not yet validated, and its window.
+    ///
+    /// # Errors
+    /// An order for a slope that has none.
+    pub(crate) fn balancer(&self) -> Result<(BalancerConfig, usize), Error> {
+        Ok((self.updates.balancer(self.config.config()?), self.config.window))
+    }
 }
 
 const REPLAY_HELP: &str = "\
@@ -428,7 +449,6 @@ Output: run,step,component,loss,weight,status, a line a component at every updat
 which their steps are complete in the log: run after run, or side by side.
 
 Steps of a run have to come in order, and all of its components at its first step; --sort lifts both, in memory.
-Computed on the CPU, as a trainer with `softadapt::cpu::Balancer` would have.
 
 Examples:
   softadapt replay logs/ -o weights.parquet                every step, from the newest 5 steps
@@ -442,22 +462,16 @@ Exit status: 0 done, 1 bad data or a failed read or write, 2 options that make n
 #[command(after_help = REPLAY_HELP)]
 pub(crate) struct ReplayArguments {
     #[command(flatten)]
-    pub(crate) input: InputArguments,
-    /// Sort the log in memory first
-    #[arg(long, help_heading = "Input")]
-    pub(crate) sort: bool,
+    pub(crate) log: LogArguments,
     #[command(flatten)]
-    pub(crate) config: ConfigArguments,
+    pub(crate) trainer: TrainerArguments,
     #[command(flatten)]
-    pub(crate) updates: UpdateArguments,
+    pub(crate) backend: BackendArguments,
     #[command(flatten)]
     pub(crate) output: OutputArguments,
-    /// A line for every step, not only for updates
+    /// A line for every step, with weights and status of the update before
     #[arg(long, help_heading = "Output")]
     pub(crate) all_steps: bool,
-    /// No summary and no progress bar
-    #[arg(short, long)]
-    pub(crate) quiet: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -483,11 +497,8 @@ fn schedule(text: &str) -> Result<BetaSchedule, String> {
 
 impl UpdateArguments {
     /// The balancer that the options stand for; not yet validated.
-    ///
-    /// # Errors
-    /// An order for a slope that has none.
-    pub(crate) fn balancer(&self, config: &ConfigArguments) -> Result<BalancerConfig, Error> {
-        let mut config = BalancerConfig::new(config.config()?).with_every(self.every);
+    pub(crate) fn balancer(&self, config: Config) -> BalancerConfig {
+        let mut config = BalancerConfig::new(config).with_every(self.every);
         config.first = self.first;
         if self.tumbling {
             config = config.with_window(Window::Tumbling);
@@ -504,7 +515,7 @@ impl UpdateArguments {
         if self.initial == InitialChoice::Ones {
             config = config.with_initial(InitialWeights::Ones);
         }
-        Ok(config)
+        config
     }
 }
 
@@ -523,51 +534,33 @@ Exit status: 0 done, 1 bad data or a failed read or write, 2 options that make n
 #[command(after_help = PLOT_HELP)]
 pub(crate) struct PlotArguments {
     #[command(flatten)]
-    pub(crate) input: InputArguments,
-    /// Sort the log in memory first
-    #[arg(long, help_heading = "Input")]
-    pub(crate) sort: bool,
+    pub(crate) log: LogArguments,
     /// Runs to draw, by name or pattern; repeatable [default: the first four]
     #[arg(long = "run", value_name = "PATTERN", value_parser = pattern, help_heading = "Input")]
     pub(crate) runs: Vec<GlobMatcher>,
     #[command(flatten)]
-    pub(crate) config: ConfigArguments,
-    #[command(flatten)]
-    pub(crate) updates: UpdateArguments,
+    pub(crate) trainer: TrainerArguments,
     /// Where the picture goes, a .svg or .png
     #[arg(short, long, value_name = "FILE", required = true, help_heading = "Output")]
     pub(crate) output: PathBuf,
-    /// No progress bar
-    #[arg(short, long)]
-    pub(crate) quiet: bool,
 }
 
 const VIEW_HELP: &str = "\
-Keys: up and down, page up and page down go through the runs, left and right through the betas; q leaves.
+Every combination of the values is a setting, as in `softadapt sweep`; shown is what `softadapt replay` gives for it.
 
-Example:
-  softadapt view logs/ --slope last --betas 0.01,0.1,1";
+Keys: up and down, page up and page down, home and end go through the runs, left and right through the settings; q leaves.
+
+Examples:
+  softadapt view logs/ --slope last
+  softadapt view log.csv --variant original,loss-weighted --beta 0.1,1 --window 5,10 --every 10";
 
 #[derive(Debug, Args)]
 #[command(after_help = VIEW_HELP)]
 pub(crate) struct ViewArguments {
     #[command(flatten)]
-    pub(crate) input: InputArguments,
-    /// Sort the log in memory first
-    #[arg(long, help_heading = "Input")]
-    pub(crate) sort: bool,
+    pub(crate) log: LogArguments,
     #[command(flatten)]
-    pub(crate) config: ConfigArguments,
-    /// Betas to go through, besides that of --beta
-    #[arg(
-        long,
-        allow_hyphen_values = true,
-        value_delimiter = ',',
-        value_name = "B,..",
-        default_value = "0.01,0.1,1,10",
-        help_heading = "Weights"
-    )]
-    pub(crate) betas: Vec<f64>,
+    pub(crate) settings: SettingArguments,
     #[command(flatten)]
     pub(crate) updates: UpdateArguments,
 }
@@ -595,33 +588,9 @@ Exit status: 0 done, 1 bad data or a failed read or write, 2 options that make n
 #[command(after_help = SWEEP_HELP)]
 pub(crate) struct SweepArguments {
     #[command(flatten)]
-    pub(crate) input: InputArguments,
-    /// Sort the log in memory first
-    #[arg(long, help_heading = "Input")]
-    pub(crate) sort: bool,
-    /// Published variants
-    #[arg(long = "variant", value_enum, value_delimiter = ',', default_values_t = [Variant::Original], help_heading = "Settings")]
-    variants: Vec<Variant>,
-    /// Sensitivities [default: 0.1]
-    #[arg(
-        long = "beta",
-        allow_hyphen_values = true,
-        value_delimiter = ',',
-        value_name = "B,..",
-        help_heading = "Settings"
-    )]
-    betas: Vec<f64>,
-    /// Accuracy orders of forward and backward slopes [default: window - 1]
-    #[arg(long = "order", value_delimiter = ',', value_name = "P,..", help_heading = "Settings")]
-    orders: Vec<u32>,
-    /// How many of the newest steps count
-    #[arg(long = "window", value_delimiter = ',', value_name = "STEPS,..", default_values_t = [5], help_heading = "Settings")]
-    windows: Vec<usize>,
-    /// How the rate of change is estimated
-    #[arg(long = "slope", value_enum, value_delimiter = ',', default_values_t = [SlopeChoice::Forward], help_heading = "Settings")]
-    slopes: Vec<SlopeChoice>,
+    pub(crate) log: LogArguments,
     #[command(flatten)]
-    switches: SwitchArguments,
+    pub(crate) settings: SettingArguments,
     #[command(flatten)]
     pub(crate) backend: BackendArguments,
     #[command(flatten)]
@@ -635,9 +604,6 @@ pub(crate) struct SweepArguments {
     /// Also draw the summary as a heat map, a .svg or .png
     #[arg(long, value_name = "FILE", help_heading = "Output")]
     pub(crate) heat_map: Option<PathBuf>,
-    /// No summary on standard error and no progress bar
-    #[arg(short, long)]
-    pub(crate) quiet: bool,
 }
 
 impl SweepArguments {
@@ -645,7 +611,32 @@ impl SweepArguments {
     pub(crate) fn summary_format(&self) -> Format {
         Format::of(self.summary.as_deref())
     }
+}
 
+/// Many settings: all combinations of some values.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Settings")]
+pub(crate) struct SettingArguments {
+    /// Published variants
+    #[arg(long = "variant", value_enum, value_delimiter = ',', default_values_t = [Variant::Original])]
+    variants: Vec<Variant>,
+    /// Sensitivities [default: 0.1]
+    #[arg(long = "beta", allow_hyphen_values = true, value_delimiter = ',', value_name = "B,..")]
+    betas: Vec<f64>,
+    /// Accuracy orders of forward and backward slopes [default: window - 1]
+    #[arg(long = "order", value_delimiter = ',', value_name = "P,..")]
+    orders: Vec<u32>,
+    /// How many of the newest steps count
+    #[arg(long = "window", value_delimiter = ',', value_name = "STEPS,..", default_values_t = [5])]
+    windows: Vec<usize>,
+    /// How the rate of change is estimated
+    #[arg(long = "slope", value_enum, value_delimiter = ',', default_values_t = [SlopeChoice::Forward])]
+    slopes: Vec<SlopeChoice>,
+    #[command(flatten)]
+    switches: SwitchArguments,
+}
+
+impl SettingArguments {
     /// All settings, those together that differ in beta only.
     ///
     /// # Errors
@@ -732,6 +723,16 @@ pub(crate) struct BenchArguments {
     /// Paths to time: `auto` is all there are
     #[command(flatten)]
     pub(crate) backend: BackendArguments,
+    /// Tries every way of laying the kernels out on the GPU, and says which is fastest and what it gains
+    #[arg(long, conflicts_with = "gpu_report")]
+    pub(crate) tune: bool,
+    /// Measures all kernels on the GPU, beside copies of as many bytes, and writes the table to a file
+    #[arg(long, value_name = "FILE")]
+    pub(crate) gpu_report: Option<PathBuf>,
+    /// Small shapes for --tune and --gpu-report: what a software adapter can bear
+    #[arg(long)]
+    #[cfg_attr(not(feature = "gpu"), allow(dead_code, reason = "only measurements on a GPU have a small form"))]
+    pub(crate) quick: bool,
     /// One JSON object a line instead of a table
     #[arg(long)]
     pub(crate) json: bool,

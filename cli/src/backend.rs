@@ -2,7 +2,9 @@
 
 use crate::args::{BackendArguments, BackendChoice};
 use crate::error::Error;
-use softadapt::{Batch, BatchError, Outputs, Plan, Weights, reference};
+use softadapt::{
+    BalancerPlan, BalancerState, Batch, BatchError, CopyError, Outputs, Plan, StateError, Weights, cpu, reference,
+};
 use std::fmt;
 use std::time::Duration;
 
@@ -27,8 +29,8 @@ pub(crate) enum BackendError {
     /// The GPU path says so.
     #[cfg(feature = "gpu")]
     Gpu(Box<host::HostError>),
-    /// Slices that do not fit the plan: a fault of this program.
-    Batch(BatchError),
+    /// What the library refuses although it was checked before: a fault of this program.
+    Fault(Box<dyn std::error::Error + Send + Sync>),
 }
 
 impl fmt::Display for BackendError {
@@ -37,7 +39,7 @@ impl fmt::Display for BackendError {
             Self::NotBuilt => f.write_str("built without the feature `gpu`: use --backend cpu or rebuild with it"),
             #[cfg(feature = "gpu")]
             Self::Gpu(error) => write!(f, "{error}; --backend cpu needs no GPU"),
-            Self::Batch(error) => error.fmt(f),
+            Self::Fault(error) => error.fmt(f),
         }
     }
 }
@@ -48,14 +50,33 @@ impl std::error::Error for BackendError {
             Self::NotBuilt => None,
             #[cfg(feature = "gpu")]
             Self::Gpu(error) => Some(error),
-            Self::Batch(error) => Some(error),
+            Self::Fault(error) => Some(&**error),
         }
     }
 }
 
 impl From<BatchError> for BackendError {
     fn from(error: BatchError) -> Self {
-        Self::Batch(error)
+        Self::Fault(error.into())
+    }
+}
+
+impl From<CopyError> for BackendError {
+    fn from(error: CopyError) -> Self {
+        Self::Fault(error.into())
+    }
+}
+
+impl From<StateError> for BackendError {
+    fn from(error: StateError) -> Self {
+        Self::Fault(error.into())
+    }
+}
+
+#[cfg(feature = "gpu")]
+impl From<host::HostError> for BackendError {
+    fn from(error: host::HostError) -> Self {
+        Self::Gpu(Box::new(error))
     }
 }
 
@@ -79,10 +100,7 @@ impl Single {
 
     #[cfg(feature = "gpu")]
     fn open(choice: &AdapterChoice) -> Result<Self, BackendError> {
-        match Context::new(choice) {
-            Ok(context) => Ok(Self::Gpu(Box::new(context))),
-            Err(error) => Err(BackendError::Gpu(Box::new(error))),
-        }
+        Ok(Self::Gpu(Box::new(Context::new(choice)?)))
     }
 
     #[cfg(not(feature = "gpu"))]
@@ -96,9 +114,9 @@ impl Single {
     /// What the path says.
     pub(crate) fn weigh(&self, plan: &Plan, batch: &Batch<'_, f32>) -> Result<Weights<f32>, BackendError> {
         match self {
-            Self::Cpu => Ok(softadapt::cpu::weigh(plan, batch)?),
+            Self::Cpu => Ok(cpu::weigh(plan, batch)?),
             #[cfg(feature = "gpu")]
-            Self::Gpu(context) => context.weigh(plan, batch).map_err(|error| BackendError::Gpu(Box::new(error))),
+            Self::Gpu(context) => Ok(context.weigh(plan, batch)?),
         }
     }
 
@@ -113,11 +131,9 @@ impl Single {
         outputs: &mut Outputs<'_, f32>,
     ) -> Result<(), BackendError> {
         match self {
-            Self::Cpu => Ok(softadapt::cpu::weigh_into(plan, batch, outputs)?),
+            Self::Cpu => Ok(cpu::weigh_into(plan, batch, outputs)?),
             #[cfg(feature = "gpu")]
-            Self::Gpu(context) => {
-                context.weigh_into(plan, batch, outputs).map_err(|error| BackendError::Gpu(Box::new(error)))
-            }
+            Self::Gpu(context) => Ok(context.weigh_into(plan, batch, outputs)?),
         }
     }
 
@@ -131,7 +147,7 @@ impl Single {
             .map(|(path, kind)| {
                 let measured = context.measure(plan, losses, kind, runs);
                 let measured = measured.map(|times| (times.runs, times.weights));
-                DeviceTime { path, measured: measured.map_err(|error| BackendError::Gpu(Box::new(error))) }
+                DeviceTime { path, measured: measured.map_err(BackendError::from) }
             })
             .collect()
     }
@@ -158,6 +174,71 @@ impl Single {
             Self::Gpu(context) => Some(&context.adapter().name),
         }
     }
+}
+
+/// A balancer on a path in f32.
+#[derive(Debug)]
+pub(crate) enum Balancer {
+    Cpu(Box<cpu::Balancer>),
+    #[cfg(feature = "gpu")]
+    Gpu(Box<host::Balancer>),
+}
+
+impl Balancer {
+    /// Goes on from a state of this plan.
+    ///
+    /// # Errors
+    /// What the path says.
+    pub(crate) fn resume(path: &Single, plan: &BalancerPlan, state: &BalancerState) -> Result<Self, BackendError> {
+        match path {
+            Single::Cpu => {
+                let mut balancer = cpu::Balancer::new(plan);
+                balancer.load(state)?;
+                Ok(Self::Cpu(Box::new(balancer)))
+            }
+            #[cfg(feature = "gpu")]
+            Single::Gpu(context) => {
+                let balancer = context.balancer(plan)?;
+                balancer.load(state)?;
+                Ok(Self::Gpu(Box::new(balancer)))
+            }
+        }
+    }
+
+    /// Takes one step's losses.
+    ///
+    /// # Errors
+    /// What the path says.
+    pub(crate) fn push(&mut self, losses: &[f32]) -> Result<(), BackendError> {
+        match self {
+            Self::Cpu(balancer) => Ok(balancer.push(losses)?),
+            #[cfg(feature = "gpu")]
+            Self::Gpu(balancer) => Ok(balancer.push(losses)?),
+        }
+    }
+
+    /// Everything that it remembers, its log included.
+    ///
+    /// # Errors
+    /// What the path says.
+    pub(crate) fn state(&self) -> Result<BalancerState, BackendError> {
+        match self {
+            Self::Cpu(balancer) => Ok(balancer.state()),
+            #[cfg(feature = "gpu")]
+            Self::Gpu(balancer) => Ok(balancer.state()?),
+        }
+    }
+}
+
+/// The device of the GPU path.
+///
+/// # Errors
+/// No such adapter, or options that ask for another path.
+#[cfg(feature = "gpu")]
+pub(crate) fn context(arguments: &BackendArguments) -> Result<Context, Error> {
+    refuse_adapter(arguments)?;
+    let choice = arguments.adapter.as_ref().map_or(AdapterChoice::Any, |name| AdapterChoice::Named(name.clone()));
+    Ok(Context::new(&choice).map_err(|error| BackendError::Gpu(Box::new(error)))?)
 }
 
 /// What `check` and `bench` compare with the reference.
@@ -212,7 +293,7 @@ impl fmt::Display for Single {
     }
 }
 
-/// The path of `weigh`.
+/// The path of `weigh`, `replay` and `sweep`.
 #[derive(Debug)]
 pub(crate) enum Backend {
     Reference,
@@ -262,6 +343,14 @@ impl Backend {
     #[cfg(not(feature = "gpu"))]
     fn hardware_or_cpu() -> Self {
         Self::Single { path: Single::Cpu, no_gpu: Some("built without GPU support".to_owned()) }
+    }
+
+    /// The path, if it is one in f32.
+    pub(crate) fn single(&self) -> Option<&Single> {
+        match self {
+            Self::Reference => None,
+            Self::Single { path, .. } => Some(path),
+        }
     }
 
     /// Weights, slopes, means and status of a batch without previous weights; `betas`: one a group, instead of the

@@ -10,6 +10,26 @@ use softadapt::{Batch, Outputs, Plan, Shape, reference};
 use std::io::{self, Write};
 use std::time::{Duration, Instant};
 
+#[cfg(feature = "gpu")]
+use crate::device_bench;
+
+/// What stands in for the measurements that need a GPU.
+#[cfg(not(feature = "gpu"))]
+mod device_bench {
+    use crate::args::BenchArguments;
+    use crate::backend::BackendError;
+    use crate::error::Error;
+    use std::path::Path;
+
+    pub(super) fn tune(_: &BenchArguments) -> Result<(), Error> {
+        Err(BackendError::NotBuilt.into())
+    }
+
+    pub(super) fn report(_: &BenchArguments, _: &Path) -> Result<(), Error> {
+        Err(BackendError::NotBuilt.into())
+    }
+}
+
 /// Shapes that are timed if none is given.
 const SHAPES: [[usize; 3]; 3] = [[1000, 3, 5], [100_000, 3, 5], [1_000_000, 3, 5]];
 /// Runs of which the median is taken: at least so many ...
@@ -26,6 +46,12 @@ const SAMPLE: usize = 1000;
 /// # Errors
 /// A shape that is none, no such adapter, a path that fails, or answers that are wrong.
 pub(crate) fn run(arguments: &BenchArguments) -> Result<(), Error> {
+    if arguments.tune {
+        return device_bench::tune(arguments);
+    }
+    if let Some(path) = &arguments.gpu_report {
+        return device_bench::report(arguments, path);
+    }
     let shapes = arguments.shapes.iter().map(|text| parse_shape(text)).collect::<Result<Vec<[usize; 3]>, Error>>()?;
     let shapes = if shapes.is_empty() { SHAPES.to_vec() } else { shapes };
     let variants = if arguments.variants.is_empty() { &[Variant::Original] } else { &arguments.variants[..] };
@@ -96,7 +122,7 @@ pub(crate) fn run(arguments: &BenchArguments) -> Result<(), Error> {
 }
 
 /// `G,N,W`.
-fn parse_shape(text: &str) -> Result<[usize; 3], Error> {
+pub(crate) fn parse_shape(text: &str) -> Result<[usize; 3], Error> {
     let fail = |reason: &str| Error::Shape { text: text.to_owned(), reason: reason.to_owned() };
     let numbers: Result<Vec<usize>, _> = text.split([',', 'x']).map(|number| number.trim().parse()).collect();
     match numbers.as_deref() {
@@ -107,7 +133,7 @@ fn parse_shape(text: &str) -> Result<[usize; 3], Error> {
 }
 
 /// Losses that fall, every value different.
-fn losses(plan: &Plan) -> Vec<f32> {
+pub(crate) fn losses(plan: &Plan) -> Vec<f32> {
     let mut random = Random::new(1);
     let window = plan.shape().window();
     let mut losses = Vec::with_capacity(plan.shape().losses_len());
@@ -124,7 +150,7 @@ fn losses(plan: &Plan) -> Vec<f32> {
 }
 
 /// Compares the first groups with the reference: the time of a wrong answer is of no interest.
-fn check(plan: &Plan, losses: &[f32], weights: &[f32]) -> Result<(), Error> {
+pub(crate) fn check(plan: &Plan, losses: &[f32], weights: &[f32]) -> Result<(), Error> {
     let shape = plan.shape();
     let groups = shape.groups().min(SAMPLE);
     let sample = Shape::new(groups, shape.max_components(), shape.window())

@@ -6,8 +6,8 @@ use crate::error::Error;
 use crate::output::Output;
 use crate::random::Random;
 use softadapt::{
-    Batch, Config, Layout, LossWeighting, Normalize, OnNegativeMean, OnNonFinite, Outputs, Plan, PlanError, Scale,
-    Shape, ShapeError, Slope, Status, Strides, Weights, reference,
+    Batch, BatchError, Config, Layout, LossWeighting, Normalize, OnNegativeMean, OnNonFinite, Outputs, Plan, PlanError,
+    Scale, Shape, ShapeError, Slope, Status, Strides, Weights, reference,
 };
 use std::fmt;
 
@@ -148,7 +148,7 @@ impl Case {
             points: self.points.as_deref(),
             previous: previous.as_deref(),
         };
-        let fault = |error| Error::Backend(crate::backend::BackendError::Batch(error));
+        let fault = |error: BatchError| Error::Backend(error.into());
         Ok(Truth {
             exact: reference::weigh(&self.plan, &batch).map_err(fault)?,
             bounds: reference::error_bounds(&self.plan, &batch).map_err(fault)?,

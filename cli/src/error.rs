@@ -24,6 +24,8 @@ pub(crate) enum Error {
     OrderOfSlope { slope: &'static str, order: u32 },
     /// An adapter was named for a path that uses none.
     AdapterOfBackend { backend: &'static str, adapter: String },
+    /// A balancer in 64 bits.
+    NoReference,
     /// Standard input was named more than once.
     StdinTwice,
     /// A shape for `bench` that is none.
@@ -94,6 +96,7 @@ impl Error {
             | Self::Window { .. }
             | Self::OrderOfSlope { .. }
             | Self::AdapterOfBackend { .. }
+            | Self::NoReference
             | Self::StdinTwice
             | Self::Shape { .. }
             | Self::NothingToCompare
@@ -131,6 +134,9 @@ impl fmt::Display for Error {
             Self::AdapterOfBackend { backend, adapter } => {
                 write!(f, "--adapter {adapter:?} does not fit --backend {backend}, which uses no GPU: leave one out")
             }
+            Self::NoReference => f.write_str(
+                "--backend reference weighs single windows and replays no training: choose auto, gpu or cpu",
+            ),
             Self::StdinTwice => f.write_str("`-` (standard input) can be given once only"),
             Self::Shape { text, reason } => write!(f, "--shape {text}: {reason}"),
             Self::NothingToCompare => {

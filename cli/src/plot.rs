@@ -1,11 +1,12 @@
 //! `softadapt plot`: losses and weights over steps as a picture.
 
 use crate::args::PlotArguments;
+use crate::backend::Single;
 use crate::error::{Error, Failure};
 use crate::input;
 use crate::output::Output;
-use crate::replay::Trainers;
 use crate::stream::{self, Consumer, Step};
+use crate::trainers::Trainers;
 use globset::GlobMatcher;
 use plotters::coord::Shift;
 use plotters::prelude::*;
@@ -42,14 +43,17 @@ pub(crate) const FONT: &str = "sans-serif";
 /// # Errors
 /// Options that make no sense, bad data, or a read or write that fails; then there is no picture.
 pub(crate) fn run(arguments: &PlotArguments) -> Result<(), Error> {
-    let config = arguments.updates.balancer(&arguments.config)?;
-    let trainers = Trainers::new(config, arguments.updates.window)?;
+    let (config, window) = arguments.trainer.balancer()?;
+    let trainers = Trainers::new(config, window, &Single::Cpu)?;
     let picture = Picture::new(&arguments.output)?;
-    let sources = input::sources(&arguments.input.files)?;
+    let sources = input::sources(&arguments.log.input.files)?;
     let collector =
         Collector { trainers, patterns: &arguments.runs, places: Vec::new(), curves: Vec::new(), others: Vec::new() };
-    let collected = stream::run(&arguments.input, &sources, arguments.sort, !arguments.quiet, collector);
-    let (collector, ..) = collected.map_err(|failure| match failure {
+    let collected = stream::run(&arguments.log, &sources, collector).and_then(|(mut collector, _)| {
+        collector.flush()?;
+        Ok(collector)
+    });
+    let collector = collected.map_err(|failure| match failure {
         Failure::Write(error) => Error::Temporary { error },
         Failure::Other(error) => *error,
     })?;
@@ -181,7 +185,7 @@ struct Curves {
 }
 
 struct Collector<'a> {
-    trainers: Trainers,
+    trainers: Trainers<'a>,
     patterns: &'a [GlobMatcher],
     /// By run, where its curves are, if it is drawn.
     places: Vec<Option<Option<usize>>>,
@@ -190,50 +194,55 @@ struct Collector<'a> {
     others: Vec<String>,
 }
 
+impl Collector<'_> {
+    /// Draws on with what has been waiting.
+    fn flush(&mut self) -> Result<(), Failure> {
+        let Self { trainers, places, curves, .. } = self;
+        trainers.flush(|pushed| {
+            let Some(&Some(Some(place))) = places.get(pushed.run.number()) else { return Ok(()) };
+            let curves = &mut curves[place];
+            curves.steps.push(pushed.step);
+            for (component, (&loss, &weight)) in pushed.losses.iter().zip(pushed.weights).enumerate() {
+                curves.losses[component].push(loss);
+                curves.weights[component].push(weight);
+            }
+            Ok(())
+        })
+    }
+}
+
 impl Consumer for Collector<'_> {
     fn take(&mut self, step: &Step<'_>) -> Result<(), Failure> {
-        let run = step.run.0 as usize;
+        let run = step.run.number();
         if self.places.len() <= run {
             self.places.resize(run + 1, None);
         }
         let place = match self.places[run] {
             Some(place) => place,
             None => {
-                let chosen = self.patterns.iter().any(|pattern| pattern.is_match(step.run_name));
+                let chosen = self.patterns.iter().any(|pattern| pattern.is_match(step.run_name()));
                 if chosen && self.curves.len() == MOST {
                     return Err(Error::ManyRuns { most: MOST }.into());
                 }
                 let place =
                     (chosen || (self.patterns.is_empty() && self.curves.len() < USUAL)).then_some(self.curves.len());
                 if place.is_some() {
-                    let n = step.components.len();
+                    let n = step.losses.len();
                     self.curves.push(Curves {
-                        run: step.run_name.to_owned(),
-                        components: step
-                            .components
-                            .iter()
-                            .map(|id| step.component_names.name(id.0).to_owned())
-                            .collect(),
+                        run: step.run_name().to_owned(),
+                        components: step.components().map(str::to_owned).collect(),
                         steps: Vec::new(),
                         losses: vec![Vec::new(); n],
                         weights: vec![Vec::new(); n],
                     });
                 } else if self.others.len() < 5 {
-                    self.others.push(format!("{:?}", step.run_name));
+                    self.others.push(format!("{:?}", step.run_name()));
                 }
                 self.places[run] = Some(place);
                 place
             }
         };
-        let Some(place) = place else { return Ok(()) };
-        let (balancer, losses, _) = self.trainers.push(step)?;
-        let curves = &mut self.curves[place];
-        curves.steps.push(step.step);
-        for (component, (&loss, &weight)) in losses.iter().zip(balancer.weights()).enumerate() {
-            curves.losses[component].push(loss);
-            curves.weights[component].push(weight);
-        }
-        Ok(())
+        if place.is_some() && self.trainers.push(step)? { self.flush() } else { Ok(()) }
     }
 }
 

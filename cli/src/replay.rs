@@ -1,14 +1,16 @@
 //! `softadapt replay`: the weights that a trainer would have had, update by update.
 
 use crate::args::ReplayArguments;
+use crate::backend::Backend;
 use crate::error::{Error, Failure};
 use crate::input;
 use crate::output::{Cell, Kind, Output, Table};
+use crate::runs::Catalog;
 use crate::stream::{self, Consumer, Step};
 use crate::summary::count;
+use crate::trainers::{Pushed, Trainers};
 use crate::weigh::window_error;
-use softadapt::{BalancerConfig, BalancerPlan, Shape, ShapeError, Status, cpu};
-use std::collections::BTreeMap;
+use softadapt::{BalancerPlan, Shape, Status};
 use std::io::{self, Write};
 use std::time::Instant;
 
@@ -18,15 +20,15 @@ use std::time::Instant;
 /// Options that make no sense, bad data, or a read or write that fails; then nothing is written under the output's name.
 pub(crate) fn run(arguments: &ReplayArguments) -> Result<(), Error> {
     let start = Instant::now();
-    let config = arguments.updates.balancer(&arguments.config)?;
+    let (config, window) = arguments.trainer.balancer()?;
     // What can be refused is refused before the first byte is read.
-    let plan =
-        BalancerPlan::new(config.clone(), Shape::new(1, 1, arguments.updates.window).map_err(|e| window_error(&e))?)?;
+    let plan = BalancerPlan::new(config.clone(), Shape::new(1, 1, window).map_err(|error| window_error(&error))?)?;
     let warnings = plan.warnings();
-    let trainers = Trainers::new(config, arguments.updates.window)?;
-    let sources = input::sources(&arguments.input.files)?;
+    let sources = input::sources(&arguments.log.input.files)?;
     let output = Output::new(arguments.output.output.as_deref())?;
-    let mut told = (0, 0, Counts::default());
+    let backend = Backend::open(&arguments.backend)?;
+    let trainers = Trainers::new(config, window, backend.single().ok_or(Error::NoReference)?)?;
+    let mut told = (Catalog::default(), Counts::default());
     output.write_from(|out| {
         let columns = [
             ("run", Kind::Text),
@@ -37,27 +39,27 @@ pub(crate) fn run(arguments: &ReplayArguments) -> Result<(), Error> {
             ("status", Kind::Text),
         ];
         let columns = columns.map(|(name, kind)| (name.to_owned(), kind)).into();
-        let replay = Replay {
-            trainers,
+        let lines = Lines {
             all_steps: arguments.all_steps,
             table: Table::new(out, arguments.output.format(), columns)?,
             counts: Counts::default(),
         };
-        let (replay, runs, rows) = stream::run(&arguments.input, &sources, arguments.sort, !arguments.quiet, replay)?;
-        told = (runs, rows, replay.counts);
-        Ok(replay.table.finish()?)
+        let (mut replay, catalog) = stream::run(&arguments.log, &sources, Replay { trainers, lines })?;
+        replay.flush(&catalog)?;
+        told = (catalog, replay.lines.counts);
+        Ok(replay.lines.table.finish()?)
     })?;
-    if !arguments.quiet {
-        let (runs, rows, counts) = told;
+    if !arguments.log.input.quiet {
+        let (catalog, counts) = told;
         let mut err = io::stderr().lock();
         // Nothing depends on it: a closed standard error is no reason to fail.
         let _ = writeln!(
             err,
             "{}, {}, {}; {} read from {}",
-            count(runs as u64, "run"),
+            count(catalog.runs() as u64, "run"),
             count(counts.steps, "step"),
             count(counts.updates, "update"),
-            count(rows, "row"),
+            count(catalog.rows(), "row"),
             count(sources.len() as u64, "source")
         );
         for warning in warnings {
@@ -65,7 +67,7 @@ pub(crate) fn run(arguments: &ReplayArguments) -> Result<(), Error> {
         }
         let _ = writeln!(
             err,
-            "{} not ready, {} flagged; {:.2} s in all, CPU path",
+            "{} not ready, {} flagged; {:.2} s in all, {backend}",
             count(counts.not_ready, "update"),
             count(counts.flagged, "update"),
             start.elapsed().as_secs_f64()
@@ -82,89 +84,43 @@ struct Counts {
     flagged: u64,
 }
 
-/// A balancer for every run.
-pub(crate) struct Trainers {
-    config: BalancerConfig,
-    window: usize,
-    /// By number of components.
-    plans: BTreeMap<usize, BalancerPlan>,
-    /// By run, with the number of pushes.
-    balancers: Vec<Option<(cpu::Balancer, u64)>>,
-    /// One step's losses.
-    losses: Vec<f32>,
+struct Replay<'p, 'w> {
+    trainers: Trainers<'p>,
+    lines: Lines<'w>,
 }
 
-impl Trainers {
-    /// # Errors
-    /// A configuration that makes no sense, as far as that can be told before there are components.
-    pub(crate) fn new(config: BalancerConfig, window: usize) -> Result<Self, Error> {
-        BalancerPlan::new(config.clone(), Shape::new(1, 1, window).map_err(|error| window_error(&error))?)?;
-        Ok(Self { config, window, plans: BTreeMap::new(), balancers: Vec::new(), losses: Vec::new() })
+impl Replay<'_, '_> {
+    fn flush(&mut self, catalog: &Catalog) -> Result<(), Failure> {
+        self.trainers.flush(|pushed| self.lines.write(pushed, catalog))
     }
+}
 
-    fn plan(&mut self, step: &Step<'_>) -> Result<&BalancerPlan, Error> {
-        let components = step.components.len();
-        if !self.plans.contains_key(&components) {
-            let shape = Shape::new(1, components, self.window).map_err(|error| match error {
-                ShapeError::Components { components, .. } => {
-                    Error::Components { run: step.run_name.to_owned(), components }
-                }
-                error => Error::TooLarge { reason: error.to_string() },
-            })?;
-            self.plans.insert(components, BalancerPlan::new(self.config.clone(), shape)?);
-        }
-        Ok(&self.plans[&components])
-    }
-
-    /// Pushes a step to the balancer of its run. Returns that, the losses as it was given them, and whether there was an
-    /// update.
-    ///
-    /// # Errors
-    /// More components than the library takes.
-    pub(crate) fn push(&mut self, step: &Step<'_>) -> Result<(&cpu::Balancer, &[f32], bool), Error> {
-        let run = step.run.0 as usize;
-        if self.balancers.len() <= run {
-            self.balancers.resize_with(run + 1, || None);
-        }
-        if self.balancers[run].is_none() {
-            let balancer = cpu::Balancer::new(self.plan(step)?);
-            self.balancers[run] = Some((balancer, 0));
-        }
-        self.losses.clear();
-        self.losses.extend(step.losses.iter().map(|&loss| loss as f32));
-        let (first, every) = (u64::from(self.config.first_update()), u64::from(self.config.every));
-        let (balancer, pushes) =
-            self.balancers[run].as_mut().ok_or_else(|| Error::TooLarge { reason: "a run got lost".to_owned() })?;
-        balancer.push(&self.losses).map_err(|error| Error::Backend(error.into()))?;
-        *pushes += 1;
-        let update = pushes.checked_sub(first).is_some_and(|later| later.is_multiple_of(every));
-        Ok((balancer, &self.losses, update))
+impl Consumer for Replay<'_, '_> {
+    fn take(&mut self, step: &Step<'_>) -> Result<(), Failure> {
+        if self.trainers.push(step)? { self.flush(step.catalog) } else { Ok(()) }
     }
 }
 
 /// Writes what the trainers have.
-struct Replay<'w> {
-    trainers: Trainers,
+struct Lines<'w> {
     all_steps: bool,
     table: Table<'w>,
     counts: Counts,
 }
 
-impl Consumer for Replay<'_> {
-    fn take(&mut self, step: &Step<'_>) -> Result<(), Failure> {
-        let (balancer, losses, update) = self.trainers.push(step)?;
+impl Lines<'_> {
+    fn write(&mut self, pushed: &Pushed<'_>, catalog: &Catalog) -> Result<(), Failure> {
+        let &Pushed { run, step, losses, weights, status, is_update } = pushed;
         self.counts.steps += 1;
-        if !update && !self.all_steps {
-            return Ok(());
-        }
-        let status = balancer.status()[0];
-        if update {
+        if is_update {
             self.counts.updates += 1;
             if status.contains(Status::NOT_READY) {
                 self.counts.not_ready += 1;
             } else if !status.is_ok() {
                 self.counts.flagged += 1;
             }
+        } else if !self.all_steps {
+            return Ok(());
         }
         let words;
         let status = if status.is_ok() {
@@ -173,11 +129,12 @@ impl Consumer for Replay<'_> {
             words = status.to_string();
             &words
         };
-        for ((id, &loss), &weight) in step.components.iter().zip(losses).zip(balancer.weights()) {
+        let run_name = catalog.run_name(run);
+        for ((&component, &loss), &weight) in catalog.components(run).iter().zip(losses).zip(weights) {
             self.table.row(&[
-                Cell::Text(step.run_name),
-                Cell::Integer(step.step),
-                Cell::Text(step.component_names.name(id.0)),
+                Cell::Text(run_name),
+                Cell::Integer(step),
+                Cell::Text(catalog.component_name(component)),
                 Cell::Single(loss),
                 Cell::Single(weight),
                 Cell::Text(status),

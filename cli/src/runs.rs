@@ -3,8 +3,10 @@
 use crate::error::Failure;
 use crate::input::Problem;
 use crate::stream::{Consumer, Step};
+use indexmap::IndexSet;
 use softadapt::{Shape, ShapeError};
 use std::collections::{BTreeSet, HashMap};
+use std::num::NonZeroU64;
 
 /// What a source is counted in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -25,7 +27,7 @@ pub(crate) enum Unit {
 /// Where a value stands: number of the source, and line, row or record in it, in one word, because there is one for
 /// every value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Place(u64);
+pub(crate) struct Place(NonZeroU64);
 
 impl Place {
     /// Lines get 40 bits, their unit 3, sources 21: more than can be read.
@@ -34,17 +36,20 @@ impl Place {
 
     pub(crate) fn new(source: usize, unit: Unit, number: u64) -> Self {
         let unit = (unit as u64) << Self::LINE_BITS;
-        Self((source as u64) << (Self::LINE_BITS + Self::UNIT_BITS) | unit | number & ((1 << Self::LINE_BITS) - 1))
+        let word =
+            (source as u64) << (Self::LINE_BITS + Self::UNIT_BITS) | unit | number & ((1 << Self::LINE_BITS) - 1);
+        // Numbers start from 1.
+        Self(NonZeroU64::new(word).unwrap_or(NonZeroU64::MIN))
     }
 
     /// Number of the source, in the order in which they are read.
     pub(crate) fn source(self) -> usize {
-        (self.0 >> (Self::LINE_BITS + Self::UNIT_BITS)) as usize
+        (self.0.get() >> (Self::LINE_BITS + Self::UNIT_BITS)) as usize
     }
 
     /// What [`Self::number`] counts.
     pub(crate) fn unit(self) -> Unit {
-        match (self.0 >> Self::LINE_BITS) & ((1 << Self::UNIT_BITS) - 1) {
+        match (self.0.get() >> Self::LINE_BITS) & ((1 << Self::UNIT_BITS) - 1) {
             0 => Unit::Line,
             1 => Unit::Row,
             2 => Unit::RowGroup,
@@ -55,7 +60,7 @@ impl Place {
 
     /// Line, row or record, from 1.
     pub(crate) fn number(self) -> u64 {
-        self.0 & ((1 << Self::LINE_BITS) - 1)
+        self.0.get() & ((1 << Self::LINE_BITS) - 1)
     }
 }
 
@@ -68,6 +73,20 @@ pub(crate) enum OnDuplicate {
     Last,
     /// Take the value read first
     First,
+}
+
+impl OnDuplicate {
+    /// Whether a second value is an error.
+    pub(crate) fn refuses(self) -> bool {
+        self == Self::Error
+    }
+
+    /// Puts a second value where the first stands, if that is what is wanted.
+    pub(crate) fn settle<T>(self, kept: &mut T, second: T) {
+        if self == Self::Last {
+            *kept = second;
+        }
+    }
 }
 
 /// Two values for one step.
@@ -83,49 +102,104 @@ pub(crate) struct Duplicate {
 
 /// Handle of a run's name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct RunId(pub(crate) u32);
+pub(crate) struct RunId(u32);
+
+impl RunId {
+    pub(crate) fn new(number: usize) -> Self {
+        Self(number as u32)
+    }
+
+    /// Runs are numbered from 0 in order of appearance.
+    pub(crate) fn number(self) -> usize {
+        self.0 as usize
+    }
+}
 
 /// Handle of a component's name; runs share it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct ComponentId(pub(crate) u32);
+pub(crate) struct ComponentId(u32);
 
 /// Different names in order of appearance.
 #[derive(Debug, Default)]
-pub(crate) struct Names {
-    names: Vec<Box<str>>,
-    ids: HashMap<Box<str>, u32>,
-}
+struct Names(IndexSet<Box<str>>);
 
 impl Names {
     /// The number of this name, which is the next one if it is new.
-    pub(crate) fn id(&mut self, name: &str) -> u32 {
-        if let Some(&id) = self.ids.get(name) {
-            return id;
+    fn id(&mut self, name: &str) -> u32 {
+        let id = self.0.get_index_of(name).unwrap_or_else(|| self.0.insert_full(name.into()).0);
+        id as u32
+    }
+}
+
+/// What is known of a log besides its losses.
+#[derive(Debug, Default)]
+pub(crate) struct Catalog {
+    runs: Names,
+    components: Names,
+    rows: u64,
+    /// Different lists of components: most runs have the same.
+    lists: IndexSet<Box<[ComponentId]>>,
+    /// Each run's list, as far as it is known.
+    list_of: Vec<Option<u32>>,
+}
+
+impl Catalog {
+    /// Number of runs.
+    pub(crate) fn runs(&self) -> usize {
+        self.runs.0.len()
+    }
+
+    /// Rows of the log, without the header's and blank ones.
+    pub(crate) fn rows(&self) -> u64 {
+        self.rows
+    }
+
+    /// Name of a run.
+    pub(crate) fn run_name(&self, run: RunId) -> &str {
+        &self.runs.0[run.0 as usize]
+    }
+
+    /// Name of a component.
+    pub(crate) fn component_name(&self, component: ComponentId) -> &str {
+        &self.components.0[component.0 as usize]
+    }
+
+    /// A run's components, in order of appearance; none as long as nobody has told.
+    pub(crate) fn components(&self, run: RunId) -> &[ComponentId] {
+        match self.list_of.get(run.0 as usize) {
+            Some(&Some(list)) => &self.lists[list as usize],
+            _ => &[],
         }
-        let id = self.names.len() as u32;
-        self.names.push(name.into());
-        self.ids.insert(name.into(), id);
-        id
     }
 
-    /// How many there are.
-    pub(crate) fn len(&self) -> usize {
-        self.names.len()
+    /// Tells a run's components.
+    pub(crate) fn set_components(&mut self, run: RunId, components: &[ComponentId]) {
+        let list = self.lists.get_index_of(components).unwrap_or_else(|| self.lists.insert_full(components.into()).0);
+        let run = run.0 as usize;
+        if self.list_of.len() <= run {
+            self.list_of.resize(run + 1, None);
+        }
+        self.list_of[run] = Some(list as u32);
     }
 
-    /// The name of a number.
-    pub(crate) fn name(&self, id: u32) -> &str {
-        &self.names[id as usize]
+    /// Two values for one step, in words.
+    pub(crate) fn duplicate(
+        &self,
+        run: RunId,
+        component: ComponentId,
+        step: i64,
+        first: Option<Place>,
+        second: Place,
+    ) -> Box<Duplicate> {
+        let (run, component) = (self.run_name(run).to_owned(), self.component_name(component).to_owned());
+        Box::new(Duplicate { run, component, step, first, second })
     }
 }
 
 /// What readers of all formats fill.
 pub(crate) trait Sink {
-    /// The run of this name, made if it is new.
-    fn run(&mut self, name: &str) -> RunId;
-
-    /// The component of this name, made if it is new.
-    fn component(&mut self, name: &str) -> ComponentId;
+    /// Where names are kept.
+    fn catalog(&mut self) -> &mut Catalog;
 
     /// Adds one value. `named`: the run certainly has this component, that is by a row in long form or a filled field in
     /// wide form. A column of a wide form that is empty in all rows of a run belongs to other runs.
@@ -142,8 +216,20 @@ pub(crate) trait Sink {
         named: bool,
     ) -> Result<(), Problem>;
 
+    /// The run of this name, made if it is new.
+    fn run(&mut self, name: &str) -> RunId {
+        RunId(self.catalog().runs.id(name))
+    }
+
+    /// The component of this name, made if it is new.
+    fn component(&mut self, name: &str) -> ComponentId {
+        ComponentId(self.catalog().components.id(name))
+    }
+
     /// Counts a row of the log, without the header's and blank ones.
-    fn count_row(&mut self);
+    fn count_row(&mut self) {
+        self.catalog().rows += 1;
+    }
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -218,23 +304,16 @@ impl Series {
         let points = &mut self.points;
         // Stable: values of one step stay in the order in which they were read.
         points.sort_by_key(|point| point.step);
-        match policy {
-            OnDuplicate::Error => {
-                let pairs = points.windows(2).filter(|pair| pair[0].step == pair[1].step);
-                let earliest = pairs.min_by_key(|pair| pair[1].place).map(|pair| (pair[0], pair[1].place));
-                points.dedup_by_key(|point| point.step);
-                return earliest;
+        let pairs = points.windows(2).filter(|pair| policy.refuses() && pair[0].step == pair[1].step);
+        let earliest = pairs.min_by_key(|pair| pair[1].place).map(|pair| (pair[0], pair[1].place));
+        points.dedup_by(|later, kept| {
+            let same = later.step == kept.step;
+            if same {
+                policy.settle(kept, *later);
             }
-            OnDuplicate::First => points.dedup_by_key(|point| point.step),
-            OnDuplicate::Last => points.dedup_by(|later, kept| {
-                let same = later.step == kept.step;
-                if same {
-                    *kept = *later;
-                }
-                same
-            }),
-        }
-        None
+            same
+        });
+        earliest
     }
 }
 
@@ -254,30 +333,20 @@ struct Run {
 pub(crate) struct Log {
     keep: usize,
     policy: OnDuplicate,
-    run_names: Names,
-    component_names: Names,
+    catalog: Catalog,
     runs: Vec<Run>,
     series: Vec<Series>,
     series_ids: HashMap<(RunId, ComponentId), u32>,
     /// The duplicate that was read first: series, first value's step and place, second value's place.
     duplicate: Option<(u32, i64, Option<Place>, Place)>,
-    rows: u64,
 }
 
 /// A series is looked for one by one among so many, by its hash among more.
 const FEW: usize = 16;
 
 impl Sink for Log {
-    fn run(&mut self, name: &str) -> RunId {
-        let id = self.run_names.id(name);
-        if id as usize == self.runs.len() {
-            self.runs.push(Run::default());
-        }
-        RunId(id)
-    }
-
-    fn component(&mut self, name: &str) -> ComponentId {
-        ComponentId(self.component_names.id(name))
+    fn catalog(&mut self) -> &mut Catalog {
+        &mut self.catalog
     }
 
     fn push(
@@ -294,7 +363,7 @@ impl Sink for Log {
         series.named |= named;
         if series.gone.reaches(step) {
             // Too old to matter, except that it may be there twice.
-            if !series.gone.insert(step) && self.policy == OnDuplicate::Error {
+            if !series.gone.insert(step) && self.policy.refuses() {
                 self.note(id, step, None, place);
             }
             return Ok(());
@@ -307,10 +376,6 @@ impl Sink for Log {
         }
         Ok(())
     }
-
-    fn count_row(&mut self) {
-        self.rows += 1;
-    }
 }
 
 impl Log {
@@ -319,18 +384,19 @@ impl Log {
         Self {
             keep,
             policy,
-            run_names: Names::default(),
-            component_names: Names::default(),
+            catalog: Catalog::default(),
             runs: Vec::new(),
             series: Vec::new(),
             series_ids: HashMap::new(),
             duplicate: None,
-            rows: 0,
         }
     }
 
     fn series(&mut self, run: RunId, component: ComponentId) -> u32 {
-        let known = &mut self.runs[run.0 as usize];
+        if self.runs.len() <= run.number() {
+            self.runs.resize_with(run.number() + 1, Run::default);
+        }
+        let known = &mut self.runs[run.number()];
         let is_it = |&id: &u32| self.series[id as usize].component == component;
         let position = if known.series.get(known.next).is_some_and(is_it) {
             Some(known.next)
@@ -388,13 +454,11 @@ impl Log {
         self.settle()?;
         let mut runs = Runs {
             window,
-            names: self.run_names,
+            catalog: self.catalog,
             offsets: vec![0],
             components: Vec::with_capacity(self.series.len()),
-            component_names: self.component_names,
             points: Vec::with_capacity(self.runs.len()),
             losses: Vec::new(),
-            rows_read: self.rows,
         };
         let mut steps: Vec<i64> = Vec::new();
         for run in &self.runs {
@@ -413,20 +477,22 @@ impl Log {
         Ok(runs)
     }
 
-    /// Passes on all steps that are kept, run after run. Returns how many runs and rows there were.
+    /// Passes on all steps that are kept, run after run.
     ///
     /// # Errors
     /// What the consumer says; or the duplicate that was read first, unless the policy says which value to take.
     pub(crate) fn each_step(
         mut self,
         consumer: &mut impl Consumer,
-    ) -> Result<(usize, u64), Result<Failure, Box<Duplicate>>> {
+    ) -> Result<Catalog, Result<Failure, Box<Duplicate>>> {
         self.settle().map_err(Err)?;
         let (mut steps, mut losses) = (Vec::new(), Vec::new());
         for (id, run) in self.runs.iter().enumerate() {
             collect_steps(&self.series, run, usize::MAX, &mut steps);
             let series: Vec<&Series> = own_series(&self.series, run).collect();
             let components: Vec<ComponentId> = series.iter().map(|series| series.component).collect();
+            let run = RunId::new(id);
+            self.catalog.set_components(run, &components);
             // Series by series as it is stored, then turned.
             let mut stored = vec![f64::NAN; series.len() * steps.len()];
             for (series, stored) in series.iter().zip(stored.chunks_mut(steps.len().max(1))) {
@@ -435,18 +501,10 @@ impl Log {
             for (at, &step) in steps.iter().enumerate() {
                 losses.clear();
                 losses.extend((0..series.len()).map(|row| stored[row * steps.len() + at]));
-                let taken = consumer.take(&Step {
-                    run: RunId(id as u32),
-                    run_name: self.run_names.name(id as u32),
-                    components: &components,
-                    component_names: &self.component_names,
-                    step,
-                    losses: &losses,
-                });
-                taken.map_err(Ok)?;
+                consumer.take(&Step { run, step, losses: &losses, catalog: &self.catalog }).map_err(Ok)?;
             }
         }
-        Ok((self.runs.len(), self.rows))
+        Ok(self.catalog)
     }
 
     /// Sorts what is not sorted yet.
@@ -456,13 +514,7 @@ impl Log {
         }
         let Some((id, step, first, second)) = self.duplicate else { return Ok(()) };
         let series = &self.series[id as usize];
-        Err(Box::new(Duplicate {
-            run: self.run_names.name(series.run.0).to_owned(),
-            component: self.component_names.name(series.component.0).to_owned(),
-            step,
-            first,
-            second,
-        }))
+        Err(self.catalog.duplicate(series.run, series.component, step, first, second))
     }
 }
 
@@ -503,19 +555,17 @@ fn fill(series: &Series, steps: &[i64], losses: &mut [f64]) {
 #[derive(Debug)]
 pub(crate) struct Runs {
     window: usize,
-    names: Names,
+    catalog: Catalog,
     offsets: Vec<u32>,
     components: Vec<ComponentId>,
-    component_names: Names,
     points: Vec<u32>,
     losses: Vec<f64>,
-    rows_read: u64,
 }
 
 impl Runs {
     /// Number of runs.
     pub(crate) fn len(&self) -> usize {
-        self.names.len()
+        self.points.len()
     }
 
     /// Number of components of all runs together.
@@ -525,18 +575,18 @@ impl Runs {
 
     /// Rows of the log.
     pub(crate) fn rows_read(&self) -> u64 {
-        self.rows_read
+        self.catalog.rows()
     }
 
     /// Name of a run.
     pub(crate) fn name(&self, run: usize) -> &str {
-        self.names.name(run as u32)
+        self.catalog.run_name(RunId::new(run))
     }
 
     /// Names of a run's components, in order of appearance.
     pub(crate) fn components(&self, run: usize) -> impl Iterator<Item = &str> {
         let rows = self.offsets[run] as usize..self.offsets[run + 1] as usize;
-        self.components[rows].iter().map(|id| self.component_names.name(id.0))
+        self.components[rows].iter().map(|&id| self.catalog.component_name(id))
     }
 
     /// Steps of each run within the window.

@@ -4,22 +4,33 @@
 //! in order, and its components at its first step; runs may come one after the other or side by side. Logs in another
 //! order have to be held in memory and sorted first: [`Log::each_step`].
 
-use crate::error::Failure;
-use crate::input::Problem;
-use crate::runs::{ComponentId, Duplicate, Log, Names, OnDuplicate, Place, RunId, Sink};
+use crate::args::LogArguments;
+use crate::error::{Error, Failure};
+use crate::input::{self, InputError, Problem, Source};
+use crate::runs::{Catalog, ComponentId, Log, OnDuplicate, Place, RunId, Sink};
 
 /// All losses of one step of a run.
 #[derive(Debug)]
 pub(crate) struct Step<'a> {
-    /// Runs are numbered in order of appearance.
     pub(crate) run: RunId,
-    pub(crate) run_name: &'a str,
-    /// The same for all steps of a run.
-    pub(crate) components: &'a [ComponentId],
-    pub(crate) component_names: &'a Names,
     pub(crate) step: i64,
-    /// One for each component; NaN where it is missing.
+    /// One for each of the run's components, which are the same at all its steps; NaN where it is missing.
     pub(crate) losses: &'a [f64],
+    /// Names, and the run's components.
+    pub(crate) catalog: &'a Catalog,
+}
+
+impl<'a> Step<'a> {
+    /// The run's name.
+    pub(crate) fn run_name(&self) -> &'a str {
+        self.catalog.run_name(self.run)
+    }
+
+    /// Names of the run's components.
+    pub(crate) fn components(&self) -> impl Iterator<Item = &'a str> + use<'a> {
+        let catalog = self.catalog;
+        catalog.components(self.run).iter().map(move |&id| catalog.component_name(id))
+    }
 }
 
 /// Takes steps, those of one run in order.
@@ -31,67 +42,59 @@ pub(crate) trait Consumer {
     fn take(&mut self, step: &Step<'_>) -> Result<(), Failure>;
 }
 
-/// The step of a run that is being read.
+/// The step of a run that is being read. There is one for every run: small, because there may be many.
 #[derive(Debug, Default)]
 struct Open {
-    components: Vec<ComponentId>,
-    /// Whether a component is the run's for certain, see [`Sink::push`].
-    named: Vec<bool>,
+    /// Of the first step: its components, and whether each is the run's for certain, see [`Sink::push`].
+    new: Vec<(ComponentId, bool)>,
     losses: Vec<f64>,
     /// Where the losses stand; `None` where there are none yet.
     places: Vec<Option<Place>>,
     step: Option<i64>,
-    /// Whether a step has been passed on: from then on components are fixed.
-    fixed: bool,
     /// Position of the component whose turn is next.
-    next: usize,
+    next: u32,
+    /// Whether a step has been passed on: from then on the catalog has the components.
+    fixed: bool,
 }
 
 impl Open {
-    fn position(&self, component: ComponentId) -> Option<usize> {
-        if self.components.get(self.next) == Some(&component) {
-            return Some(self.next);
+    fn position(&self, component: ComponentId, fixed: &[ComponentId]) -> Option<usize> {
+        let next = self.next as usize;
+        if self.fixed {
+            let at_next = fixed.get(next) == Some(&component);
+            return at_next.then_some(next).or_else(|| fixed.iter().position(|&other| other == component));
         }
-        self.components.iter().position(|&other| other == component)
+        let is_it = |&(other, _): &(ComponentId, bool)| other == component;
+        self.new.get(next).is_some_and(is_it).then_some(next).or_else(|| self.new.iter().position(is_it))
     }
 
-    /// Leaves out columns that belong to other runs; a run whose fields are all empty keeps them.
-    fn fix(&mut self) {
-        if !self.fixed && self.named.contains(&true) {
-            let mut named = self.named.iter().copied();
-            self.components.retain(|_| named.next().unwrap_or(true));
-            let mut named = self.named.iter().copied();
-            self.losses.retain(|_| named.next().unwrap_or(true));
-            self.places.truncate(self.components.len());
-        }
+    /// Leaves out columns that belong to other runs; a run whose fields are all empty keeps them. Returns the components.
+    fn fix(&mut self) -> Vec<ComponentId> {
+        let any_named = self.new.iter().any(|&(_, named)| named);
+        let mut stays = self.new.iter().map(|&(_, named)| named || !any_named);
+        self.losses.retain(|_| stays.next().unwrap_or(true));
+        self.losses.shrink_to_fit();
+        self.places = vec![None; self.losses.len()];
         self.fixed = true;
+        let new = std::mem::take(&mut self.new).into_iter();
+        new.filter(|&(_, named)| named || !any_named).map(|(component, _)| component).collect()
     }
 }
 
 /// Puts steps together and passes them on.
 #[derive(Debug)]
 pub(crate) struct Stream<C> {
-    pub(crate) consumer: C,
+    consumer: C,
     policy: OnDuplicate,
-    run_names: Names,
-    component_names: Names,
+    catalog: Catalog,
     runs: Vec<Open>,
-    rows: u64,
     /// Why the consumer wants no more.
     failure: Option<Failure>,
 }
 
 impl<C: Consumer> Stream<C> {
     pub(crate) fn new(policy: OnDuplicate, consumer: C) -> Self {
-        Self {
-            consumer,
-            policy,
-            run_names: Names::default(),
-            component_names: Names::default(),
-            runs: Vec::new(),
-            rows: 0,
-            failure: None,
-        }
+        Self { consumer, policy, catalog: Catalog::default(), runs: Vec::new(), failure: None }
     }
 
     /// Why reading was stopped, if it was the consumer.
@@ -99,46 +102,33 @@ impl<C: Consumer> Stream<C> {
         self.failure.take()
     }
 
-    /// Passes on the last step of every run. Returns the consumer, and how many runs and rows there were.
+    /// Passes on the last step of every run. Returns the consumer and what is known of the log.
     ///
     /// # Errors
     /// What the consumer says.
-    pub(crate) fn finish(mut self) -> Result<(C, usize, u64), Failure> {
-        for run in 0..self.runs.len() {
-            self.close(RunId(run as u32))?;
+    pub(crate) fn finish(mut self) -> Result<(C, Catalog), Failure> {
+        for (number, open) in self.runs.iter_mut().enumerate() {
+            close(open, RunId::new(number), &mut self.catalog, &mut self.consumer)?;
         }
-        Ok((self.consumer, self.runs.len(), self.rows))
-    }
-
-    fn close(&mut self, run: RunId) -> Result<(), Failure> {
-        let open = &mut self.runs[run.0 as usize];
-        let Some(step) = open.step else { return Ok(()) };
-        open.fix();
-        self.consumer.take(&Step {
-            run,
-            run_name: self.run_names.name(run.0),
-            components: &open.components,
-            component_names: &self.component_names,
-            step,
-            losses: &open.losses,
-        })?;
-        open.losses.fill(f64::NAN);
-        open.places.fill(None);
-        Ok(())
+        Ok((self.consumer, self.catalog))
     }
 }
 
-impl<C: Consumer> Sink for Stream<C> {
-    fn run(&mut self, name: &str) -> RunId {
-        let id = self.run_names.id(name);
-        if id as usize == self.runs.len() {
-            self.runs.push(Open::default());
-        }
-        RunId(id)
+/// Passes on the step that is open.
+fn close(open: &mut Open, run: RunId, catalog: &mut Catalog, consumer: &mut impl Consumer) -> Result<(), Failure> {
+    let Some(step) = open.step else { return Ok(()) };
+    if !open.fixed {
+        catalog.set_components(run, &open.fix());
     }
+    consumer.take(&Step { run, step, losses: &open.losses, catalog })?;
+    open.losses.fill(f64::NAN);
+    open.places.fill(None);
+    Ok(())
+}
 
-    fn component(&mut self, name: &str) -> ComponentId {
-        ComponentId(self.component_names.id(name))
+impl<C: Consumer> Sink for Stream<C> {
+    fn catalog(&mut self) -> &mut Catalog {
+        &mut self.catalog
     }
 
     fn push(
@@ -150,23 +140,25 @@ impl<C: Consumer> Sink for Stream<C> {
         place: Place,
         named: bool,
     ) -> Result<(), Problem> {
-        let open = &mut self.runs[run.0 as usize];
+        if self.runs.len() <= run.number() {
+            self.runs.resize_with(run.number() + 1, Open::default);
+        }
+        let open = &mut self.runs[run.number()];
         match open.step {
             Some(current) if step < current => {
-                let run = self.run_names.name(run.0).to_owned();
+                let run = self.catalog.run_name(run).to_owned();
                 return Err(Problem::StepTooLate { run, step, after: current });
             }
             Some(current) if step > current => {
-                if let Err(failure) = self.close(run) {
+                if let Err(failure) = close(open, run, &mut self.catalog, &mut self.consumer) {
                     self.failure = Some(failure);
                     return Err(Problem::Stopped);
                 }
             }
             _ => {}
         }
-        let open = &mut self.runs[run.0 as usize];
         open.step = Some(step);
-        let position = match open.position(component) {
+        let position = match open.position(component, self.catalog.components(run)) {
             Some(position) => position,
             None if open.fixed => {
                 // A column of other runs.
@@ -174,73 +166,57 @@ impl<C: Consumer> Sink for Stream<C> {
                     return Ok(());
                 }
                 return Err(Problem::ComponentTooLate {
-                    run: self.run_names.name(run.0).to_owned(),
-                    component: self.component_names.name(component.0).to_owned(),
+                    run: self.catalog.run_name(run).to_owned(),
+                    component: self.catalog.component_name(component).to_owned(),
                     step,
                 });
             }
             None => {
-                open.components.push(component);
-                open.named.push(false);
+                open.new.push((component, false));
                 open.losses.push(f64::NAN);
                 open.places.push(None);
-                open.components.len() - 1
+                open.losses.len() - 1
             }
         };
-        open.next = if position + 1 == open.components.len() { 0 } else { position + 1 };
-        if !open.fixed {
-            open.named[position] |= named;
+        open.next = if position + 1 == open.losses.len() { 0 } else { position as u32 + 1 };
+        if let Some((_, certain)) = open.new.get_mut(position) {
+            *certain |= named;
         }
         if let Some(first) = open.places[position] {
-            match self.policy {
-                OnDuplicate::Error => {
-                    return Err(Problem::Doubled(Box::new(Duplicate {
-                        run: self.run_names.name(run.0).to_owned(),
-                        component: self.component_names.name(component.0).to_owned(),
-                        step,
-                        first: Some(first),
-                        second: place,
-                    })));
-                }
-                OnDuplicate::First => return Ok(()),
-                OnDuplicate::Last => {}
+            if self.policy.refuses() {
+                return Err(Problem::Doubled(self.catalog.duplicate(run, component, step, Some(first), place)));
             }
+            self.policy.settle(&mut open.losses[position], value);
+            return Ok(());
         }
         open.losses[position] = value;
         open.places[position] = Some(place);
         Ok(())
     }
-
-    fn count_row(&mut self) {
-        self.rows += 1;
-    }
 }
 
-/// Reads a log and passes its steps on; `sort`: through memory, in any order. Returns the consumer, and how many runs and
-/// rows there were.
+/// Reads a log and passes its steps on, if so asked through memory, in any order. Returns the consumer and what is known of
+/// the log.
 ///
 /// # Errors
 /// Bad data, a log that is not in order, or what the consumer says.
 pub(crate) fn run<C: Consumer>(
-    arguments: &crate::args::InputArguments,
-    sources: &[crate::input::Source],
-    sort: bool,
-    show_progress: bool,
+    LogArguments { input: arguments, sort }: &LogArguments,
+    sources: &[Source],
     mut consumer: C,
-) -> Result<(C, usize, u64), Failure> {
+) -> Result<(C, Catalog), Failure> {
     let options = arguments.options();
-    if sort {
+    if *sort {
         let mut log = Log::new(usize::MAX, arguments.on_duplicate);
-        crate::input::read_noted(sources, &options, show_progress, &mut log)?;
-        let duplicate = |duplicate: Box<Duplicate>| crate::input::InputError::duplicate(sources, *duplicate);
-        let (runs, rows) = log.each_step(&mut consumer).map_err(|error| match error {
+        input::read_noted(sources, &options, !arguments.quiet, &mut log)?;
+        let catalog = log.each_step(&mut consumer).map_err(|error| match error {
             Ok(failure) => failure,
-            Err(error) => Failure::from(crate::error::Error::from(duplicate(error))),
+            Err(duplicate) => Error::from(InputError::duplicate(sources, *duplicate)).into(),
         })?;
-        return Ok((consumer, runs, rows));
+        return Ok((consumer, catalog));
     }
     let mut stream = Stream::new(arguments.on_duplicate, consumer);
-    if let Err(error) = crate::input::read_noted(sources, &options, show_progress, &mut stream) {
+    if let Err(error) = input::read_noted(sources, &options, !arguments.quiet, &mut stream) {
         return Err(stream.take_failure().unwrap_or(error.into()));
     }
     stream.finish()
@@ -257,13 +233,8 @@ mod tests {
 
     impl Consumer for Told {
         fn take(&mut self, step: &Step<'_>) -> Result<(), Failure> {
-            let losses: Vec<String> = step
-                .components
-                .iter()
-                .zip(step.losses)
-                .map(|(id, loss)| format!("{}={loss}", step.component_names.name(id.0)))
-                .collect();
-            self.0.push(format!("{}{} {}", step.run_name, step.step, losses.join(" ")));
+            let losses = step.components().zip(step.losses).map(|(name, loss)| format!("{name}={loss}"));
+            self.0.push(format!("{}{} {}", step.run_name(), step.step, losses.collect::<Vec<_>>().join(" ")));
             Ok(())
         }
     }

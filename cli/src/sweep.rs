@@ -12,7 +12,7 @@ use crate::error::{Error, Failure};
 use crate::input;
 use crate::output::{Cell, Kind, Output, Table};
 use crate::plot::Picture;
-use crate::runs::ComponentId;
+use crate::runs::{Catalog, RunId};
 use crate::stream::{self, Consumer, Step};
 use crate::weigh::window_error;
 use softadapt::{Config, Plan, Shape, ShapeError, Status};
@@ -50,7 +50,7 @@ pub(crate) struct Family {
 /// Options that make no sense, bad data, or a read or write that fails; then nothing is written under the output's name.
 pub(crate) fn run(arguments: &SweepArguments) -> Result<(), Error> {
     let start = Instant::now();
-    let families = arguments.families()?;
+    let families = arguments.settings.families()?;
     // What can be refused is refused before the first byte is read.
     for family in &families {
         let nothing = Shape::ragged(vec![0], family.window).map_err(|error| window_error(&error))?;
@@ -59,7 +59,7 @@ pub(crate) fn run(arguments: &SweepArguments) -> Result<(), Error> {
                 .map_err(|error| Error::Setting { name: setting.name.clone(), error: Box::new(error.into()) })?;
         }
     }
-    let sources = input::sources(&arguments.input.files)?;
+    let sources = input::sources(&arguments.log.input.files)?;
     let output = Output::new(arguments.output.output.as_deref())?;
     let summary = arguments.summary.as_deref().map(|path| Output::new(Some(path))).transpose()?;
     let heat_map = arguments.heat_map.as_deref().map(Picture::new).transpose()?;
@@ -87,15 +87,15 @@ pub(crate) fn run(arguments: &SweepArguments) -> Result<(), Error> {
             recent: Vec::new(),
             rows: 0,
         };
-        let (mut sweep, runs, rows) = stream::run(&arguments.input, &sources, arguments.sort, !arguments.quiet, sweep)?;
-        sweep.flush()?;
+        let (mut sweep, catalog) = stream::run(&arguments.log, &sources, sweep)?;
+        sweep.flush(&catalog)?;
         if !arguments.every_step {
-            sweep.write_last()?;
+            sweep.write_last(&catalog)?;
         }
-        told = Some((sweep.tallies, runs, rows));
+        told = Some((sweep.tallies, catalog));
         Ok(sweep.table.finish()?)
     })?;
-    let Some((tallies, runs, rows)) = told else { return Ok(()) };
+    let Some((tallies, catalog)) = told else { return Ok(()) };
     let lines: Vec<(&Setting, &Tally)> = families.iter().flat_map(|family| &family.settings).zip(&tallies).collect();
     if let Some(output) = summary {
         output.write(|out| summary::write(out, arguments.summary_format(), &lines))?;
@@ -104,11 +104,11 @@ pub(crate) fn run(arguments: &SweepArguments) -> Result<(), Error> {
         let settings = families.iter().map(|family| family.settings.len());
         heat_map::draw(&picture, &lines, &settings.collect::<Vec<_>>())?;
     }
-    if !arguments.quiet {
+    if !arguments.log.input.quiet {
         let mut err = io::stderr().lock();
         // Nothing depends on it: a closed standard error is no reason to fail.
         let _ = summary::print(&mut err, &lines);
-        let counted = [(runs as u64, "run"), (rows, "row"), (sources.len() as u64, "source")];
+        let counted = [(catalog.runs() as u64, "run"), (catalog.rows(), "row"), (sources.len() as u64, "source")];
         let [runs, rows, sources] = counted.map(|(number, noun)| crate::summary::count(number, noun));
         let _ = writeln!(
             err,
@@ -122,9 +122,7 @@ pub(crate) fn run(arguments: &SweepArguments) -> Result<(), Error> {
 /// What is known of a run so far.
 #[derive(Debug)]
 struct Run {
-    name: String,
-    components: Vec<ComponentId>,
-    names: Vec<String>,
+    components: usize,
     /// The newest losses, `[step][component]`, at times some older ones.
     losses: Vec<f64>,
     /// The newest weights, `[setting][component]`, and whether they are of a window that was long enough.
@@ -135,7 +133,7 @@ struct Run {
 /// A step that has not been weighed yet.
 #[derive(Clone, Copy, Debug)]
 struct Pending {
-    run: u32,
+    run: RunId,
     step: i64,
     /// Steps of its run up to it, as far as any setting looks.
     points: usize,
@@ -162,21 +160,18 @@ struct Sweep<'a, 'w> {
 
 impl Consumer for Sweep<'_, '_> {
     fn take(&mut self, step: &Step<'_>) -> Result<(), Failure> {
-        let id = step.run.0 as usize;
-        if self.runs.len() <= id {
-            self.runs.resize_with(id + 1, || None);
+        let number = step.run.number();
+        if self.runs.len() <= number {
+            self.runs.resize_with(number + 1, || None);
         }
-        let components = step.components.len();
+        let components = step.losses.len();
         let settings = self.tallies.len();
-        let run = self.runs[id].get_or_insert_with(|| Run {
-            name: step.run_name.to_owned(),
-            components: step.components.to_vec(),
-            names: step.components.iter().map(|id| step.component_names.name(id.0).to_owned()).collect(),
+        let run = self.runs[number].get_or_insert_with(|| Run {
+            components,
             losses: Vec::new(),
             weights: vec![f64::NAN; settings * components],
             ready: vec![false; settings],
         });
-        debug_assert_eq!(run.components, step.components, "they are fixed");
         run.losses.extend(step.losses);
         let keep = self.window * components;
         if run.losses.len() >= 2 * keep.max(1) {
@@ -184,13 +179,13 @@ impl Consumer for Sweep<'_, '_> {
         }
         let newest = &run.losses[run.losses.len().saturating_sub(keep)..];
         let points = newest.len().checked_div(components).unwrap_or_default();
-        self.pending.push(Pending { run: step.run.0, step: step.step, points, start: self.recent.len() });
+        self.pending.push(Pending { run: step.run, step: step.step, points, start: self.recent.len() });
         self.recent.extend(newest);
         self.rows += components;
         // A batch holds every window in full, and for every beta.
         let widest = self.families.iter().map(|family| family.window * family.settings.len()).max().unwrap_or(1);
         if self.rows.saturating_mul(widest) >= CHUNK {
-            self.flush()?;
+            self.flush(step.catalog)?;
         }
         Ok(())
     }
@@ -198,19 +193,19 @@ impl Consumer for Sweep<'_, '_> {
 
 impl Sweep<'_, '_> {
     /// Weighs the pending steps under all settings.
-    fn flush(&mut self) -> Result<(), Failure> {
+    fn flush(&mut self, catalog: &Catalog) -> Result<(), Failure> {
         if self.pending.is_empty() {
             return Ok(());
         }
         let mut answers = Vec::with_capacity(self.families.len());
         for family in self.families {
-            answers.push(self.weigh(family)?);
+            answers.push(self.weigh(family, catalog)?);
         }
         // Weights of a batch lie as its groups do: beta by beta, step by step.
         let mut row = 0;
         for pending in &self.pending {
-            let Some(run) = &mut self.runs[pending.run as usize] else { continue };
-            let n = run.components.len();
+            let Some(run) = &mut self.runs[pending.run.number()] else { continue };
+            let n = run.components;
             let mut setting = 0;
             for (family, (weights, status)) in self.families.iter().zip(&answers) {
                 for beta in 0..family.settings.len() {
@@ -225,7 +220,7 @@ impl Sweep<'_, '_> {
                 }
             }
             if self.every_step {
-                write_run(&mut self.table, run, Some(pending.step), self.kind)?;
+                write_run(&mut self.table, catalog, pending.run, run, Some(pending.step), self.kind)?;
             }
             for (_, status) in &mut answers {
                 status.position += 1;
@@ -239,15 +234,15 @@ impl Sweep<'_, '_> {
     }
 
     /// Weights of the pending steps for all betas of a family.
-    fn weigh(&self, family: &Family) -> Result<(Vec<f64>, Statuses), Error> {
+    fn weigh(&self, family: &Family, catalog: &Catalog) -> Result<(Vec<f64>, Statuses), Error> {
         let window = family.window;
         let betas = family.settings.len();
         let mut offsets: Vec<u32> = vec![0];
         let mut points = Vec::with_capacity(betas * self.pending.len());
         let mut losses = Vec::with_capacity(betas * self.rows * window);
         for pending in &self.pending {
-            let Some(run) = &self.runs[pending.run as usize] else { continue };
-            let n = run.components.len();
+            let Some(run) = &self.runs[pending.run.number()] else { continue };
+            let n = run.components;
             let used = pending.points.min(window);
             // From [step][component] to [component][step], the newest at the end.
             let newest = &self.recent[pending.start + (pending.points - used) * n..][..used * n];
@@ -264,7 +259,7 @@ impl Sweep<'_, '_> {
         }
         for _ in 0..betas {
             for pending in &self.pending {
-                let n = self.runs[pending.run as usize].as_ref().map_or(0, |run| run.components.len());
+                let n = self.runs[pending.run.number()].as_ref().map_or(0, |run| run.components);
                 offsets.push(offsets.last().copied().unwrap_or_default() + n as u32);
             }
         }
@@ -272,9 +267,9 @@ impl Sweep<'_, '_> {
             family.settings.iter().flat_map(|setting| std::iter::repeat_n(setting.beta, groups)).collect();
         let shape = Shape::ragged(offsets, window).map_err(|error| match error {
             ShapeError::Components { group: Some(group), components } => {
-                let run = self.pending.get(group % groups.max(1)).map(|pending| pending.run as usize);
-                let name = run.and_then(|run| self.runs[run].as_ref()).map(|run| run.name.clone());
-                Error::Components { run: name.unwrap_or_default(), components }
+                let pending = self.pending.get(group % groups.max(1));
+                let name = pending.map_or("", |pending| catalog.run_name(pending.run));
+                Error::Components { run: name.to_owned(), components }
             }
             error => Error::TooLarge { reason: error.to_string() },
         })?;
@@ -287,9 +282,11 @@ impl Sweep<'_, '_> {
     }
 
     /// Writes the weights after the last step of every run.
-    fn write_last(&mut self) -> Result<(), Failure> {
-        for run in self.runs.iter().flatten() {
-            write_run(&mut self.table, run, None, self.kind)?;
+    fn write_last(&mut self, catalog: &Catalog) -> Result<(), Failure> {
+        for (number, run) in self.runs.iter().enumerate() {
+            if let Some(run) = run {
+                write_run(&mut self.table, catalog, RunId::new(number), run, None, self.kind)?;
+            }
         }
         Ok(())
     }
@@ -302,15 +299,21 @@ struct Statuses {
 }
 
 /// Writes the newest weights of a run, a line a component.
-fn write_run(table: &mut Table<'_>, run: &Run, step: Option<i64>, kind: Kind) -> io::Result<()> {
-    let n = run.components.len();
+fn write_run(
+    table: &mut Table<'_>,
+    catalog: &Catalog,
+    id: RunId,
+    run: &Run,
+    step: Option<i64>,
+    kind: Kind,
+) -> io::Result<()> {
     let mut cells = Vec::with_capacity(3 + run.ready.len());
-    for (component, name) in run.names.iter().enumerate() {
+    for (component, &name) in catalog.components(id).iter().enumerate() {
         cells.clear();
-        cells.push(Cell::Text(&run.name));
+        cells.push(Cell::Text(catalog.run_name(id)));
         cells.extend(step.map(Cell::Integer));
-        cells.push(Cell::Text(name));
-        cells.extend(run.weights.iter().skip(component).step_by(n).map(|&weight| match kind {
+        cells.push(Cell::Text(catalog.component_name(name)));
+        cells.extend(run.weights.iter().skip(component).step_by(run.components).map(|&weight| match kind {
             Kind::Double => Cell::Double(weight),
             // It was one before.
             _ => Cell::Single(weight as f32),

@@ -1,12 +1,14 @@
-//! `softadapt view`: losses and weights of runs in the terminal, under any of several betas.
+//! `softadapt view`: losses and weights of runs in the terminal, under any of several settings.
 
 use crate::args::ViewArguments;
+use crate::backend::Single;
 use crate::error::{Error, Failure};
 use crate::input;
 use crate::interrupt;
-use crate::replay::Trainers;
-use crate::runs::{ComponentId, Names, RunId};
+use crate::runs::{Catalog, RunId};
 use crate::stream::{self, Consumer, Step};
+use crate::sweep::{Family, Setting};
+use crate::trainers::Trainers;
 use ratatui::Frame;
 use ratatui::crossterm::event::{self, Event, KeyCode, KeyEventKind, KeyModifiers};
 use ratatui::layout::{Constraint, Layout, Rect};
@@ -27,41 +29,40 @@ const COLOURS: [Color; 6] = [
     Color::Rgb(0, 114, 178),
 ];
 
+/// A balancer under a setting, and what the setting is called.
+struct Choice {
+    name: String,
+    config: BalancerConfig,
+    window: usize,
+}
+
 /// Runs the command.
 ///
 /// # Errors
 /// Options that make no sense, bad data, or no terminal.
 pub(crate) fn run(arguments: &ViewArguments) -> Result<(), Error> {
-    let config = arguments.updates.balancer(&arguments.config)?;
-    let window = arguments.updates.window;
-    let mut betas = arguments.betas.clone();
-    betas.push(config.config.beta);
-    betas.sort_by(f64::total_cmp);
-    betas.dedup();
-    let start = betas.iter().position(|&beta| beta == config.config.beta).unwrap_or_default();
-    let with_beta = |beta: f64| {
-        let mut other = config.clone();
-        other.config.beta = beta;
-        other
-    };
-    for &beta in &betas {
-        Trainers::new(with_beta(beta), window)?;
+    let mut choices = Vec::new();
+    for Family { config, window, settings } in arguments.settings.families()? {
+        for Setting { name, beta, .. } in settings {
+            let config = arguments.updates.balancer(config.clone().with_beta(beta));
+            if let Err(error) = Trainers::new(config.clone(), window, &Single::Cpu) {
+                return Err(Error::Setting { name, error: Box::new(error) });
+            }
+            choices.push(Choice { name, config, window });
+        }
     }
     if !io::stdout().is_terminal() {
         return Err(Error::NoTerminal);
     }
-    let sources = input::sources(&arguments.input.files)?;
-    let collected = stream::run(&arguments.input, &sources, arguments.sort, true, Collector::default());
-    let (Collector { runs }, ..) = collected.map_err(|failure| match failure {
-        Failure::Write(error) => Error::Terminal { error },
-        Failure::Other(error) => *error,
-    })?;
+    let sources = input::sources(&arguments.log.input.files)?;
+    let collected = stream::run(&arguments.log, &sources, Collector::default());
+    let (Collector { runs }, catalog) = collected.map_err(failed)?;
     if runs.is_empty() {
         return Err(Error::NoRun { some: Vec::new() });
     }
-    let mut screen = Screen { runs: &runs, run: 0, betas: &betas, beta: start, weights: Vec::new() };
-    let weigh = |screen: &Screen<'_>| runs[screen.run].weights(with_beta(betas[screen.beta]), window);
-    screen.weights = weigh(&screen)?;
+    let mut screen =
+        Screen { catalog: &catalog, runs: &runs, run: 0, choices: &choices, choice: 0, weights: Vec::new() };
+    screen.weigh()?;
     // From here on the terminal is changed; whatever ends this function gives it back.
     let guard = interrupt::restore_terminal(ratatui::restore);
     let mut terminal = ratatui::try_init().map_err(|error| Error::Terminal { error })?;
@@ -78,11 +79,10 @@ pub(crate) fn run(arguments: &ViewArguments) -> Result<(), Error> {
                     // The terminal sends no interrupt as long as it is ours.
                     KeyCode::Char('c') if control => break Ok(()),
                     code => {
-                        if screen.moved(code) {
-                            match weigh(&screen) {
-                                Ok(weights) => screen.weights = weights,
-                                Err(error) => break Err(error),
-                            }
+                        if screen.moved(code)
+                            && let Err(error) = screen.weigh()
+                        {
+                            break Err(error);
                         }
                     }
                 }
@@ -95,33 +95,27 @@ pub(crate) fn run(arguments: &ViewArguments) -> Result<(), Error> {
     result
 }
 
+/// Why there is nothing to see.
+fn failed(failure: Failure) -> Error {
+    match failure {
+        Failure::Write(error) => Error::Terminal { error },
+        Failure::Other(error) => *error,
+    }
+}
+
 /// A run as it was read.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Run {
-    name: String,
-    components: Vec<ComponentId>,
-    names: Names,
+    components: usize,
     steps: Vec<i64>,
     /// `[step][component]`.
     losses: Vec<f64>,
 }
 
 impl Run {
-    /// Weights `[step][component]`.
-    fn weights(&self, config: BalancerConfig, window: usize) -> Result<Vec<f32>, Error> {
-        let mut trainers = Trainers::new(config, window)?;
-        let mut weights = Vec::with_capacity(self.losses.len());
-        for (&step, losses) in self.steps.iter().zip(self.losses.chunks(self.components.len().max(1))) {
-            let (run_name, components, component_names) = (&*self.name, &*self.components, &self.names);
-            let step = Step { run: RunId(0), run_name, components, component_names, step, losses };
-            weights.extend_from_slice(trainers.push(&step)?.0.weights());
-        }
-        Ok(weights)
-    }
-
     /// The points of a component, as far as they can be shown.
     fn curve(&self, component: usize, value: impl Fn(usize) -> f64) -> Vec<(f64, f64)> {
-        let n = self.components.len();
+        let n = self.components;
         let points = self.steps.iter().enumerate().map(|(at, &step)| (step as f64, value(at * n + component)));
         points.filter(|(_, value)| value.is_finite()).collect()
     }
@@ -134,23 +128,13 @@ struct Collector {
 
 impl Consumer for Collector {
     fn take(&mut self, step: &Step<'_>) -> Result<(), Failure> {
-        let id = step.run.0 as usize;
+        let number = step.run.number();
         // Runs begin in their order, but steps of several may be open: the first to end need not be the first to begin.
-        while self.runs.len() <= id {
-            self.runs.push(Run {
-                name: String::new(),
-                components: Vec::new(),
-                names: Names::default(),
-                steps: Vec::new(),
-                losses: Vec::new(),
-            });
+        if self.runs.len() <= number {
+            self.runs.resize_with(number + 1, Run::default);
         }
-        let run = &mut self.runs[id];
-        if run.steps.is_empty() {
-            step.run_name.clone_into(&mut run.name);
-            let names = step.components.iter().map(|id| step.component_names.name(id.0));
-            run.components = names.map(|name| ComponentId(run.names.id(name))).collect();
-        }
+        let run = &mut self.runs[number];
+        run.components = step.losses.len();
         run.steps.push(step.step);
         run.losses.extend(step.losses);
         Ok(())
@@ -159,17 +143,40 @@ impl Consumer for Collector {
 
 /// What is shown.
 struct Screen<'a> {
+    catalog: &'a Catalog,
     runs: &'a [Run],
     run: usize,
-    betas: &'a [f64],
-    beta: usize,
+    choices: &'a [Choice],
+    choice: usize,
+    /// Of the run under the setting, `[step][component]`.
     weights: Vec<f32>,
 }
 
 impl Screen<'_> {
+    /// Computes the weights.
+    fn weigh(&mut self) -> Result<(), Error> {
+        let (run, Choice { config, window, .. }) = (&self.runs[self.run], &self.choices[self.choice]);
+        let mut trainers = Trainers::new(config.clone(), *window, &Single::Cpu)?;
+        let weights = &mut self.weights;
+        weights.clear();
+        let mut flush = |trainers: &mut Trainers<'_>| {
+            let flushed = trainers.flush(|pushed| {
+                weights.extend_from_slice(pushed.weights);
+                Ok(())
+            });
+            flushed.map_err(failed)
+        };
+        for (&step, losses) in run.steps.iter().zip(run.losses.chunks(run.components.max(1))) {
+            if trainers.push(&Step { run: RunId::new(self.run), step, losses, catalog: self.catalog })? {
+                flush(&mut trainers)?;
+            }
+        }
+        flush(&mut trainers)
+    }
+
     /// Follows a key; whether that leads to something else.
     fn moved(&mut self, key: KeyCode) -> bool {
-        let (run, beta) = (self.run, self.beta);
+        let (run, choice) = (self.run, self.choice);
         match key {
             KeyCode::Up => self.run = run.saturating_sub(1),
             KeyCode::Down => self.run = (run + 1).min(self.runs.len() - 1),
@@ -177,32 +184,35 @@ impl Screen<'_> {
             KeyCode::PageDown => self.run = (run + 10).min(self.runs.len() - 1),
             KeyCode::Home => self.run = 0,
             KeyCode::End => self.run = self.runs.len() - 1,
-            KeyCode::Left => self.beta = beta.saturating_sub(1),
-            KeyCode::Right => self.beta = (beta + 1).min(self.betas.len() - 1),
+            KeyCode::Left => self.choice = choice.saturating_sub(1),
+            KeyCode::Right => self.choice = (choice + 1).min(self.choices.len() - 1),
             _ => {}
         }
-        (run, beta) != (self.run, self.beta)
+        (run, choice) != (self.run, self.choice)
     }
 
     fn draw(&self, frame: &mut Frame<'_>) {
         let run = &self.runs[self.run];
-        let rows = [Constraint::Length(1), Constraint::Min(4), Constraint::Length(1), Constraint::Length(1)];
+        let rows = [Constraint::Length(2), Constraint::Min(4), Constraint::Length(1), Constraint::Length(1)];
         let [head, charts, legend, foot] = Layout::vertical(rows).areas(frame.area());
         let [left, right] = Layout::horizontal([Constraint::Fill(1); 2]).areas(charts);
-        let title =
-            format!("{}  run {} of {}  beta {}", run.name, self.run + 1, self.runs.len(), self.betas[self.beta]);
-        frame.render_widget(Paragraph::new(title).bold(), head);
+        let id = RunId::new(self.run);
+        let title = [
+            format!("{}  run {} of {}", self.catalog.run_name(id), self.run + 1, self.runs.len()),
+            format!("{}  setting {} of {}", self.choices[self.choice].name, self.choice + 1, self.choices.len()),
+        ];
+        frame.render_widget(Paragraph::new(title.map(Line::from).to_vec()).bold(), head);
         let logarithmic = run.losses.iter().all(|&loss| !(loss <= 0.0));
         let loss = |at: usize| if logarithmic { run.losses[at].log10() } else { run.losses[at] };
-        let curves = |value: &dyn Fn(usize) -> f64| (0..run.components.len()).map(|i| run.curve(i, value)).collect();
+        let curves = |value: &dyn Fn(usize) -> f64| (0..run.components).map(|i| run.curve(i, value)).collect();
         self.chart(frame, left, if logarithmic { "loss (logarithmic)" } else { "loss" }, curves(&loss), logarithmic);
         self.chart(frame, right, "weight", curves(&|at| f64::from(self.weights[at])), false);
-        let names = run.components.iter().enumerate().flat_map(|(i, id)| {
+        let names = self.catalog.components(id).iter().enumerate().flat_map(|(i, &component)| {
             let colour = Style::new().fg(COLOURS[i % COLOURS.len()]);
-            [Span::styled("━━ ", colour), Span::raw(format!("{}  ", run.names.name(id.0)))]
+            [Span::styled("━━ ", colour), Span::raw(format!("{}  ", self.catalog.component_name(component)))]
         });
         frame.render_widget(Line::from_iter(names), legend);
-        frame.render_widget(Line::from("up, down: runs   left, right: beta   q: leave").dim(), foot);
+        frame.render_widget(Line::from("up, down: runs   left, right: settings   q: leave").dim(), foot);
     }
 
     fn chart(&self, frame: &mut Frame<'_>, area: Rect, title: &str, curves: Vec<Vec<(f64, f64)>>, logarithmic: bool) {

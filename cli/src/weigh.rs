@@ -19,15 +19,15 @@ pub(crate) fn run(arguments: &WeighArguments) -> Result<(), Error> {
     let start = Instant::now();
     // Everything that can be refused is refused before the first byte is read.
     let config = arguments.config.config()?;
-    let nothing = Shape::ragged(vec![0], arguments.window).map_err(|error| window_error(&error))?;
+    let nothing = Shape::ragged(vec![0], arguments.config.window).map_err(|error| window_error(&error))?;
     Plan::new(config.clone(), nothing)?;
     let sources = input::sources(&arguments.input.files)?;
     let output = Output::new(arguments.output.output.as_deref())?;
     let backend = Backend::open(&arguments.backend)?;
     let opened = Instant::now();
 
-    let mut log = Log::new(arguments.window, arguments.input.on_duplicate);
-    input::read_noted(&sources, &arguments.input.options(), !arguments.quiet, &mut log)?;
+    let mut log = Log::new(arguments.config.window, arguments.input.on_duplicate);
+    input::read_noted(&sources, &arguments.input.options(), !arguments.input.quiet, &mut log)?;
     let runs = log.into_runs().map_err(|duplicate| InputError::duplicate(&sources, *duplicate))?;
     let plan = Plan::new(config, shape(&runs)?)?;
     let read = Instant::now();
@@ -40,7 +40,7 @@ pub(crate) fn run(arguments: &WeighArguments) -> Result<(), Error> {
         Answer::Double(weights) => output::write_weights(out, arguments.output.format(), &runs, weights),
     })?;
 
-    if !arguments.quiet {
+    if !arguments.input.quiet {
         let status = match &answer {
             Answer::Single(weights) => &weights.status,
             Answer::Double(weights) => &weights.status,

@@ -226,7 +226,7 @@ fn options_of_replay_that_make_no_sense_are_refused() {
         (&["--beta-schedule", "linear,0,1,0"], "0"),
         (&["--window", "0"], "--window: a window of 0 points"),
         (&["--order", "7"], "the slope needs 8 points, the window has 5"),
-        (&["--backend", "gpu"], "unexpected argument '--backend'"),
+        (&["--backend", "reference"], "--backend reference weighs single windows and replays no training"),
     ] {
         let output = common::run(&[&["replay", "no such file"], options].concat());
         let found = stderr(&output);

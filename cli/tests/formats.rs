@@ -14,7 +14,7 @@ use arrow_ipc::writer::{FileWriter, IpcWriteOptions, StreamWriter};
 use common::{EVENTS, LONG, PARQUET, Row, WIDE, data, gzip, rows, run, run_with, settings, stderr, stdout};
 use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
-use parquet::basic::Compression;
+use parquet::basic::{BrotliLevel, Compression};
 use parquet::file::properties::WriterProperties;
 use std::fmt::Write as _;
 use std::fs::{self, File};
@@ -126,7 +126,8 @@ fn packed_and_piped_formats_are_known_by_their_bytes() {
     ] {
         assert_eq!(weigh_bytes(&bytes, &[]), expected);
     }
-    for compression in [Compression::UNCOMPRESSED, Compression::SNAPPY, Compression::LZ4_RAW] {
+    let packed = [Compression::SNAPPY, Compression::LZ4_RAW, Compression::BROTLI(BrotliLevel::default())];
+    for compression in [Compression::UNCOMPRESSED].into_iter().chain(packed) {
         let properties = WriterProperties::builder().set_compression(compression).set_dictionary_enabled(false);
         assert_eq!(weigh_bytes(&parquet_file(&batches(), properties.build()), &[]), expected, "{compression:?}");
     }

@@ -134,3 +134,36 @@ fn completions_and_man_pages_know_every_command_and_option() {
     let missing = folder.path().join("missing");
     assert_eq!(run(&["man", missing.to_str().unwrap()]).status.code(), Some(1));
 }
+
+#[test]
+#[ignore = "needs a graphics adapter (a software one will do): --include-ignored"]
+fn bench_reports_on_the_gpu_in_a_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("report.md");
+    let file = path.to_str().unwrap();
+    let text = stdout(&run(&["bench", "--gpu-report", file, "--quick", "--shape", "300,3,5", "--json"]));
+    let lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let paths: Vec<&str> = lines.iter().map(|line| line["path"].as_str().unwrap()).collect();
+    for path in ["fused", "staged", "slopes_stage", "average_stage", "normalize_stage", "softmax_stage", "step"] {
+        assert!(paths.contains(&path), "{path} is not among {paths:?}");
+    }
+    // Two layouts of three variants: fused, staged, and the stages.
+    assert_eq!(paths.iter().filter(|path| path.ends_with("_stage")).count(), 2 * (2 + 3 + 3));
+    assert!(lines.iter().all(|line| line["us"].as_f64().unwrap() > 0.0), "{text}");
+    let report = std::fs::read_to_string(&path).unwrap();
+    assert!(report.contains("Date: 20") && report.contains("Command: `softadapt bench --gpu-report"), "{report}");
+    assert_eq!(report.lines().filter(|line| line.starts_with("| 300x3x5 |")).count(), lines.len(), "{report}");
+}
+
+#[test]
+#[ignore = "needs a graphics adapter (a software one will do): --include-ignored"]
+fn bench_tunes_the_gpu() {
+    let text = stdout(&run(&["bench", "--tune", "--shape", "70,3,5", "--variant", "original", "--json"]));
+    let lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let layouts: Vec<&str> = lines.iter().map(|line| line["layout"].as_str().unwrap()).collect();
+    assert_eq!(layouts, ["row-major", "time-major", "step"]);
+    for line in &lines {
+        assert!(line["candidates"].as_u64().unwrap() > 5 && line["gain"].as_f64().unwrap() > 0.0, "{line}");
+        assert!(line["table"].as_str().unwrap().starts_with("workgroups of "), "{line}");
+    }
+}

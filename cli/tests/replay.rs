@@ -84,12 +84,10 @@ fn by_hand(runs: &[Run], config: &BalancerConfig, window: usize) -> BTreeMap<(St
     updates
 }
 
-#[test]
-fn every_update_is_that_of_a_balancer() {
-    let runs = runs();
-    assert_eq!(runs.len(), 52);
+/// Options, and the balancer and window that they stand for.
+fn cases() -> Vec<(&'static str, BalancerConfig, usize)> {
     let original = Config::original;
-    let cases: Vec<(&str, BalancerConfig, usize)> = vec![
+    vec![
         ("", BalancerConfig::new(original()), 5),
         (
             "--variant loss-weighted --beta 10 --order 2 --window 8 --every 7 --first 3",
@@ -131,10 +129,17 @@ fn every_update_is_that_of_a_balancer() {
                 .with_initial(InitialWeights::Neutral),
             5,
         ),
-    ];
-    for (options, config, window) in cases {
+    ]
+}
+
+#[test]
+fn every_update_is_that_of_a_balancer() {
+    let runs = runs();
+    assert_eq!(runs.len(), 52);
+    for (options, config, window) in cases() {
         let expected = by_hand(&runs, &config, window);
-        let found = replay(&data(LONG), &options.split_whitespace().collect::<Vec<_>>());
+        let options_cpu = format!("--backend cpu {options}");
+        let found = replay(&data(LONG), &options_cpu.split_whitespace().collect::<Vec<_>>());
         assert_eq!(found.len(), expected.len(), "{options}");
         let mut flagged = 0;
         for (run, step, component, _, weight, status) in found {
@@ -144,6 +149,109 @@ fn every_update_is_that_of_a_balancer() {
             flagged += usize::from(status != "ok");
         }
         assert!(flagged > 0, "{options}: two runs diverge");
+    }
+}
+
+/// As `every_update_is_that_of_a_balancer`, on the device: by hand and by the command.
+#[cfg(feature = "gpu")]
+#[test]
+fn every_update_on_the_gpu_is_that_of_a_balancer_there() {
+    use softadapt::host::{AdapterChoice, Context};
+    let runs = runs();
+    let context = Context::new(&AdapterChoice::Any).unwrap();
+    for (options, config, window) in cases() {
+        // The log of a balancer to which every run is a group, with the steps after a run's end left out.
+        let mut offsets = vec![0u32];
+        for run in &runs {
+            offsets.push(offsets.last().unwrap() + run.components.len() as u32);
+        }
+        let shape = Shape::ragged(offsets, window).unwrap();
+        let balancer = context.balancer(&BalancerPlan::new(config.clone().with_log(200), shape).unwrap()).unwrap();
+        for step in 0..runs.iter().map(|run| run.losses.len()).max().unwrap() {
+            let losses: Vec<f32> = runs
+                .iter()
+                .flat_map(|run| run.losses.get(step).cloned().unwrap_or(vec![f32::NAN; run.components.len()]))
+                .collect();
+            balancer.push(&losses).unwrap();
+        }
+        let log = balancer.log().unwrap();
+        let mut expected = BTreeMap::new();
+        for (group, run) in runs.iter().enumerate() {
+            for update in log.entries(group).into_iter().filter(|update| update.step as usize <= run.losses.len()) {
+                for (component, weight) in run.components.iter().zip(&update.weights) {
+                    let key = (run.name.clone(), i64::from(update.step) - 1, component.clone());
+                    expected.insert(key, (*weight, update.status.to_string()));
+                }
+            }
+        }
+        let options_gpu = format!("--backend gpu {options}");
+        let found = replay(&data(LONG), &options_gpu.split_whitespace().collect::<Vec<_>>());
+        assert_eq!(found.len(), expected.len(), "{options}");
+        let cpu = by_hand(&runs, &config, window);
+        let bounds = bounds(&runs, &config, window);
+        let mut compared = 0;
+        for (run, step, component, _, weight, status) in found {
+            let key = (run.clone(), step, component.clone());
+            let (on_device, word) = &expected[&key];
+            assert_eq!(weight.to_bits(), on_device.to_bits(), "{options}: {run} {step} {component}");
+            assert_eq!((&status, &status), (word, &cpu[&key].1), "{options}: {run} {step} {component}");
+            if let Some(bound) = bounds.get(&key).filter(|_| status == "ok") {
+                // Either path may be as far from the truth.
+                let distance = (f64::from(weight) - f64::from(cpu[&key].0)).abs();
+                assert!(distance <= 2.0 * bound, "{options}: {run} {step} {component}: {distance:e}, {bound:e}");
+                compared += 1;
+            }
+        }
+        assert_eq!(compared > 1000, !bounds.is_empty(), "{options}");
+    }
+}
+
+/// How far the weights at every step may be from the truth, for balancers whose weights depend on the window alone.
+#[cfg(feature = "gpu")]
+fn bounds(runs: &[Run], config: &BalancerConfig, window: usize) -> BTreeMap<(String, i64, String), f64> {
+    let plain = config.smoothing == Smoothing::None && config.window == Window::Sliding;
+    if !plain || config.beta_schedule != BetaSchedule::Constant {
+        return BTreeMap::new();
+    }
+    let (mut keys, mut losses, mut offsets, mut points) = (Vec::new(), Vec::new(), vec![0u32], Vec::new());
+    for run in runs {
+        for step in 0..run.losses.len() {
+            let seen = &run.losses[(step + 1).saturating_sub(window)..=step];
+            for (i, component) in run.components.iter().enumerate() {
+                keys.push((run.name.clone(), step as i64, component.clone()));
+                losses.resize(losses.len() + window - seen.len(), 0.0);
+                losses.extend(seen.iter().map(|losses| f64::from(losses[i])));
+            }
+            offsets.push(keys.len() as u32);
+            points.push(seen.len() as u32);
+        }
+    }
+    let plan = softadapt::Plan::new(config.config.clone(), Shape::ragged(offsets, window).unwrap()).unwrap();
+    let batch = softadapt::Batch { points: Some(&points), ..softadapt::Batch::new(&losses) };
+    keys.into_iter().zip(softadapt::reference::error_bounds(&plan, &batch).unwrap().weights).collect()
+}
+
+#[test]
+fn backends_are_those_of_weigh() {
+    let summary = |options: &[&str]| stderr(&run(&[&["replay", &data(LONG), "-o", "/dev/null"], options].concat()));
+    assert!(summary(&["--backend", "cpu"]).contains("s in all, CPU path, "));
+    assert_eq!(
+        summary(&["--backend", "reference"]),
+        "softadapt: --backend reference weighs single windows and replays no training: choose auto, gpu or cpu\n"
+    );
+    assert_eq!(
+        summary(&["--backend", "cpu", "--adapter", "x"]),
+        "softadapt: --adapter \"x\" does not fit --backend cpu, which uses no GPU: leave one out\n"
+    );
+    // What is chosen by itself is what `weigh` chooses, for the same reason.
+    let weigh = stderr(&run(&["weigh", &data(LONG), "-o", "/dev/null"]));
+    let chosen = summary(&[]).lines().last().unwrap().split_once("in all, ").unwrap().1.to_owned();
+    assert!(weigh.lines().any(|line| line == chosen), "{chosen}\n{weigh}");
+    #[cfg(feature = "gpu")]
+    {
+        assert!(summary(&["--backend", "gpu"]).contains("s in all, GPU path, "));
+        let message = summary(&["--adapter", "no such adapter"]);
+        assert!(message.contains("no such adapter") && !message.contains("in all"), "{message}");
     }
 }
 

@@ -60,19 +60,20 @@ impl Drop for Terminal {
 
 #[test]
 #[ignore = "needs tmux: --include-ignored"]
-fn keys_go_through_runs_and_betas_and_the_terminal_is_given_back() {
+fn keys_go_through_runs_and_settings_and_the_terminal_is_given_back() {
     let terminal = Terminal::new();
-    let number = terminal.folder.path().join("process");
+    let process = terminal.folder.path().join("process");
     // The shell becomes the command, whose number is then known.
     let start = format!(
-        "sh -c 'echo $$ >{}; exec {} view {} --betas 0.01,0.1,1'",
-        number.display(),
+        "sh -c 'echo $$ >{}; exec {} view {} --variant original,loss-weighted --order 1,2 --window 5,8 --beta 0.1,1'",
+        process.display(),
         env!("CARGO_BIN_EXE_softadapt"),
         data(LONG)
     );
     let begin = || {
         terminal.send(&[&start, "Enter"]);
-        terminal.shows(&["digits-multitask-00  run 1 of 52  beta 0.1", "q: leave"])
+        let first = "original forward order=1 window=5 beta=0.1  setting 1 of 16";
+        terminal.shows(&["digits-multitask-00  run 1 of 52", first, "q: leave"])
     };
     let screen = begin();
     for words in ["loss (logarithmic)", "weight", "━━ cross_entropy", "━━ sparsity", "step"] {
@@ -83,10 +84,27 @@ fn keys_go_through_runs_and_betas_and_the_terminal_is_given_back() {
     assert!(terminal.is_borrowed());
     terminal.send(&["Down"]);
     terminal.shows(&["digits-multitask-01  run 2 of 52"]);
-    terminal.send(&["Right", "Right"]);
-    terminal.shows(&["run 2 of 52  beta 1"]);
-    terminal.send(&["Left", "Left", "Left", "Up", "Up"]);
-    terminal.shows(&["run 1 of 52  beta 0.01"]);
+    // Every combination has its turn, and its own curves.
+    let mut screens = std::collections::HashSet::new();
+    let mut number = 0;
+    for variant in ["original", "loss-weighted"] {
+        for order in [1, 2] {
+            for window in [5, 8] {
+                for beta in ["0.1", "1"] {
+                    number += 1;
+                    let name =
+                        format!("{variant} forward order={order} window={window} beta={beta}  setting {number} of 16");
+                    let screen = terminal.shows(&["run 2 of 52", &name]);
+                    screens.insert(screen.lines().skip(2).collect::<String>());
+                    terminal.send(&["Right"]);
+                }
+            }
+        }
+    }
+    // A forward slope does not depend on the window, mean losses do.
+    assert!(screens.len() >= 12, "{} different screens", screens.len());
+    terminal.send(&["Left", "Up", "Up"]);
+    terminal.shows(&["run 1 of 52", "loss-weighted forward order=2 window=8 beta=0.1  setting 15 of 16"]);
     terminal.send(&["End"]);
     terminal.shows(&["pinn-burgers-15  run 52 of 52", "━━ residual", "━━ data"]);
     terminal.send(&["PageUp", "PageUp"]);
@@ -109,7 +127,7 @@ fn keys_go_through_runs_and_betas_and_the_terminal_is_given_back() {
     }
     // Ended from outside.
     begin();
-    let child = std::fs::read_to_string(&number).unwrap();
+    let child = std::fs::read_to_string(&process).unwrap();
     assert!(Command::new("kill").arg(child.trim()).status().unwrap().success());
     given_back("a polite kill");
 }
@@ -122,7 +140,14 @@ fn without_a_terminal_there_is_nothing_to_see() {
         "softadapt: standard output is no terminal: `softadapt plot` draws the same into a file\n"
     );
     assert_eq!(output.status.code(), Some(2));
-    for (options, message) in [(["--betas", "x"], "invalid value 'x'"), (["--betas", "nan"], "beta is NaN")] {
+    for (options, message) in [
+        ("--beta x", "invalid value 'x'"),
+        ("--beta 1,nan", "setting original forward order=4 window=5 beta=NaN: beta is NaN"),
+        ("--order 1,7", "setting original forward order=7 window=5 beta=0.1: "),
+        ("--window 5,5", "setting original forward order=4 window=5 beta=0.1 is there twice"),
+        ("--tumbling --window 5,9 --every 7", "setting original forward order=4 window=5 beta=0.1: "),
+    ] {
+        let options: Vec<&str> = options.split(' ').collect();
         let output = run(&[&["view", "no such file"], &options[..]].concat());
         assert!(stderr(&output).contains(message), "{}", stderr(&output));
         assert_eq!(output.status.code(), Some(2));

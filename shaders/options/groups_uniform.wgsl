@@ -1,6 +1,6 @@
 // Every group has the same number of components.
 fn group_components(group: u32) -> u32 {
-    return params.components;
+    return select(params.components, COMPONENTS, COMPONENTS > 0u);
 }
 
 fn group_losses(group: u32) -> u32 {
@@ -13,7 +13,7 @@ fn group_weights(group: u32) -> u32 {
 
 // Rows before this group's; `group` may be the number of groups.
 fn group_row(group: u32) -> u32 {
-    return group * params.components;
+    return group * group_components(group);
 }
 
 // Initial weights, the same for every group.

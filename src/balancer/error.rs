@@ -170,6 +170,15 @@ pub enum CopyError {
         /// The group.
         group: usize,
     },
+    /// Two states whose groups remember different things.
+    Memory {
+        /// What they have different numbers of.
+        what: &'static str,
+        /// The number in the state that is copied from.
+        from: u32,
+        /// The number in the other.
+        to: u32,
+    },
 }
 
 impl fmt::Display for CopyError {
@@ -186,6 +195,10 @@ impl fmt::Display for CopyError {
             Self::Twice { group } => write!(
                 f,
                 "group {group} is to be replaced and named again in the same copy: copy in several calls, one after the other"
+            ),
+            Self::Memory { what, from, to } => write!(
+                f,
+                "a group with {from} {what} cannot replace one with {to}: copy between plans of one window, smoothing and feed"
             ),
         }
     }

@@ -5,8 +5,8 @@
 //! trusted: everything that a reader relies on is checked.
 
 use super::config::{Feed, Smoothing};
-use super::error::StateError;
-use super::layout::{Clock, STEPS_FOLD, StateLayout, log_place};
+use super::error::{CopyError, StateError};
+use super::layout::{Clock, STEPS_FOLD, StateLayout, log_head, log_place};
 use super::plan::BalancerPlan;
 use crate::status::Status;
 
@@ -92,6 +92,71 @@ impl BalancerState {
     #[must_use]
     pub fn log(&self, group: usize) -> Vec<LogEntry> {
         entries(&self.plan, &self.log, group)
+    }
+
+    /// Replaces a group by one of another state, with its losses, counters, weights, status, and beta where both have
+    /// one; its log is empty then. So groups that were pushed apart come together in one batch, and the other way round: they
+    /// go on with the bits that they would have had. Of the two plans only what a group remembers has to be equal.
+    ///
+    /// # Errors
+    /// A group that does not exist, groups of different size, or states that remember different things; nothing is
+    /// replaced then.
+    pub fn copy_group(&mut self, group: usize, other: &Self, from: usize) -> Result<(), CopyError> {
+        other.plan.check_groups(&[from])?;
+        self.plan.check_groups(&[group])?;
+        let (source, target) = (other.layout(), self.plan.layout());
+        let components = self.plan.shape().components(group);
+        let sizes = [other.plan.shape().components(from), components];
+        if sizes[0] != sizes[1] {
+            return Err(CopyError::Components { from: (from, sizes[0]), to: (group, sizes[1]) });
+        }
+        let remembered = |layout: &StateLayout| {
+            let (cycle, epoch) = (u32::from(layout.cycle.is_some()), u32::from(layout.batches.is_some()));
+            [("points", layout.window as u32), ("sums of cycles", cycle), ("sums of epochs", epoch)]
+        };
+        for ((what, from), (_, to)) in remembered(source).into_iter().zip(remembered(target)) {
+            if from != to {
+                return Err(CopyError::Memory { what, from, to });
+            }
+        }
+        // Every ring stands where those of its own state do.
+        let (clock, cursor) = (other.clock(from), self.clock(group).cursor);
+        self.words[target.clocks + group] = Clock { cursor, ..clock }.word();
+        let counts =
+            [(Some(source.steps), Some(target.steps)), (source.cycle, target.cycle), (source.batches, target.batches)];
+        for (old, new) in counts {
+            if let (Some(old), Some(new)) = (old, new) {
+                self.words[new + group] = other.words[old + from];
+            }
+        }
+        for component in 0..components {
+            let old_row = other.plan.plan().shape().loss_index(from, component, 0);
+            let new_row = self.plan.plan().shape().loss_index(group, component, 0);
+            for age in 0..target.window {
+                let old_slot = (clock.cursor as usize + age) % source.window;
+                let new_slot = (cursor as usize + age) % target.window;
+                self.words[target.ring + new_slot * target.rows + new_row] =
+                    other.words[source.ring + old_slot * source.rows + old_row];
+            }
+            // The two sums of an epoch lie behind one another.
+            let newest = (source.epoch_sums, target.epoch_sums);
+            let older = (newest.0.map(|sums| sums + source.rows), newest.1.map(|sums| sums + target.rows));
+            for (old, new) in [(source.cycle_sums, target.cycle_sums), newest, older] {
+                if let (Some(old), Some(new)) = (old, new) {
+                    self.words[new + new_row] = other.words[old + old_row];
+                }
+            }
+            let weight = other.weights[other.plan.shape().weight_index(from, component)];
+            self.weights[self.plan.shape().weight_index(group, component)] = weight;
+        }
+        self.status[group] = other.status[from];
+        if let (Some(betas), Some(old)) = (&mut self.betas, &other.betas) {
+            betas[group] = old[from];
+        }
+        if target.log > 0 {
+            self.log[group] = log_head(0, 0);
+        }
+        Ok(())
     }
 
     /// The state as bytes, for a file.
@@ -203,6 +268,11 @@ impl BalancerState {
             let steps = self.words[layout.steps + group];
             if steps > STEPS_FOLD || steps < clock.points {
                 return bad("the number of pushes", steps);
+            }
+            // One a push at most until the cycle ends: it is far from overflow and has to stay so.
+            let summed = layout.cycle.map_or(0, |cycle| self.words[cycle + group]);
+            if summed > steps.min(STEPS_FOLD / 2) {
+                return bad("the number of weights in the cycle's sum", summed);
             }
         }
         check_log(layout, &self.log)

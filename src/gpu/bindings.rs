@@ -1,6 +1,6 @@
 //! The caller's buffers: checked, bound, and recorded.
 
-use super::device::scoped;
+use super::device::{check_alive, scoped};
 use super::error::BindError;
 use super::kernels::{Kernel, Pipeline};
 use super::slots::{Role, Slot, is_writable};
@@ -117,6 +117,7 @@ pub(super) fn bound_kernel<'b>(
             entries: &entries,
         })
     })?;
+    check_alive(device)?;
     Ok(BoundKernel { pipeline: pipeline.pipeline, bind_group, workgroups, entry_point })
 }
 

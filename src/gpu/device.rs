@@ -16,7 +16,7 @@ pub(crate) fn scoped<T>(device: &wgpu::Device, calls: impl FnOnce() -> T) -> Res
     // Scopes are a stack.
     let errors = [poll_once(internal.pop()), poll_once(out_of_memory.pop()), poll_once(validation.pop())];
     match errors.into_iter().flatten().next() {
-        Some(error) => Err(error.into()),
+        Some(error) => Err(DeviceError::of(error)),
         None => Ok(result),
     }
 }
@@ -50,6 +50,7 @@ pub(crate) fn filled_buffer(
     usage: wgpu::BufferUsages,
     contents: &[u8],
 ) -> Result<wgpu::Buffer, DeviceError> {
+    check_upload(device, contents.len() as u64)?;
     let buffer = scoped(device, || {
         device.create_buffer(&wgpu::BufferDescriptor {
             label: Some(label),
@@ -63,8 +64,33 @@ pub(crate) fn filled_buffer(
     Ok(buffer)
 }
 
+/// Whether there is memory for `bytes` bytes on their way to the device: an error before wgpu finds none.
+///
+/// A buffer that finds no memory is an error and nothing more. But wgpu 30 gives the whole device up where it finds none for a
+/// copy of its own making, behind `Queue::write_buffer` and buffers that are mapped at creation. So a buffer like that copy is
+/// made here first, and dropped.
+pub(crate) fn check_upload(device: &wgpu::Device, bytes: u64) -> Result<(), DeviceError> {
+    let usage = wgpu::BufferUsages::MAP_WRITE | wgpu::BufferUsages::COPY_SRC;
+    empty_buffer(device, "softadapt upload", bytes.max(4).next_multiple_of(4), usage).map(drop)
+}
+
 /// Whether the device can no longer be used. Makes a buffer of 16 bytes to find out; never waits.
 #[must_use]
 pub fn is_lost(device: &wgpu::Device) -> bool {
-    filled_buffer(device, "softadapt liveness probe", wgpu::BufferUsages::UNIFORM, &[0; 16]) == Err(DeviceError::Lost)
+    let probe = scoped(device, || {
+        device.create_buffer(&wgpu::BufferDescriptor {
+            label: Some("softadapt liveness probe"),
+            size: 16,
+            // With this usage, mapping takes no memory beside the buffer's own.
+            usage: wgpu::BufferUsages::MAP_WRITE | wgpu::BufferUsages::COPY_SRC,
+            mapped_at_creation: true,
+        })
+    });
+    // A device without memory is not lost.
+    probe.is_ok_and(|probe| probe.slice(..).get_mapped_range_mut().is_err())
+}
+
+/// An error if the device can no longer be used: for calls in which wgpu says nothing.
+pub(crate) fn check_alive(device: &wgpu::Device) -> Result<(), DeviceError> {
+    if is_lost(device) { Err(DeviceError::Lost) } else { Ok(()) }
 }

@@ -32,6 +32,15 @@ pub enum KernelError {
         /// Groups of the batch.
         groups: usize,
     },
+    /// A [`Choice`](super::Choice) that cannot be had.
+    Choice {
+        /// Which field.
+        what: &'static str,
+        /// What was chosen.
+        chosen: String,
+        /// What it has to be.
+        needed: &'static str,
+    },
     /// wgpu reported an error.
     Device(DeviceError),
 }
@@ -49,6 +58,9 @@ impl fmt::Display for KernelError {
             ),
             Self::TooManyGroups { groups } => {
                 write!(f, "{groups} groups need more workgroups than one dispatch can have: split the batch")
+            }
+            Self::Choice { what, chosen, needed } => {
+                write!(f, "the kernel's {what} cannot be {chosen}: choose {needed}, or leave it to the library")
             }
             Self::Device(error) => error.fmt(f),
         }
@@ -117,8 +129,9 @@ impl fmt::Display for DeviceError {
 
 impl std::error::Error for DeviceError {}
 
-impl From<wgpu::Error> for DeviceError {
-    fn from(error: wgpu::Error) -> Self {
+impl DeviceError {
+    /// Not by `From`, which would put wgpu's type into the interface.
+    pub(crate) fn of(error: wgpu::Error) -> Self {
         match error {
             wgpu::Error::OutOfMemory { source } => Self::OutOfMemory { message: source.to_string() },
             wgpu::Error::Validation { description, .. } => Self::Validation { message: description },

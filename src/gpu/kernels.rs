@@ -7,7 +7,7 @@ use super::params::{self, Params};
 use super::requirements::{BufferRequirement, Requirements};
 use super::slots::{BALANCE_BINDING, KernelOptions, Role, Slot, Stage, is_writable, slots};
 use super::source::Source;
-use super::tuning::Tuning;
+use super::tuning::{Reads, Tuning};
 use crate::config::{Normalize, OnNegativeMean, OnNonFinite, Scale};
 use crate::plan::Plan;
 use std::collections::HashMap;
@@ -65,7 +65,8 @@ impl Kernels {
     }
 
     /// Smallest and largest number of lanes of the device's subgroups, if it has the feature.
-    pub(super) fn subgroup_sizes(&self) -> Option<(u32, u32)> {
+    #[must_use]
+    pub fn subgroup_sizes(&self) -> Option<(u32, u32)> {
         let has = self.inner.device.features().contains(wgpu::Features::SUBGROUP);
         let info = self.inner.device.adapter_info();
         has.then_some((info.subgroup_min_size, info.subgroup_max_size))
@@ -78,18 +79,11 @@ impl Kernels {
     /// A limit of the device that is too low, or what wgpu reports.
     pub fn kernel(&self, plan: &Plan, stage: Stage, options: KernelOptions) -> Result<Kernel, KernelError> {
         let limits = self.inner.device.limits();
-        let too_many = KernelError::TooManyGroups { groups: plan.shape().groups() };
-        let tuning = Tuning::choose(plan, stage, self.subgroup_sizes(), limits.max_compute_workgroups_per_dimension)
-            .ok_or(too_many)?;
+        let most = limits.max_compute_workgroups_per_dimension;
+        let tuning = Tuning::choose(plan, stage, options.choice, self.subgroup_sizes(), most)?;
         Requirements::with_tuning(plan, stage, options, &tuning)?.check_limits(&limits)?;
 
-        let points_read = match stage {
-            Stage::Slopes => plan.slope_points(),
-            Stage::Average => plan.mean_points(),
-            Stage::Fused => plan.points_used(),
-            Stage::Normalize | Stage::Softmax => 0,
-        };
-        let params = Params::new(plan, &tuning, points_read);
+        let params = Params::new(plan, &tuning, stage.points_read(plan));
         let usage = wgpu::BufferUsages::UNIFORM;
         let params = filled_buffer(&self.inner.device, "softadapt parameters", usage, bytemuck::bytes_of(&params))?;
         let slots = slots(stage, plan, options);
@@ -266,10 +260,14 @@ pub(super) fn constants(
         Stage::Normalize | Stage::Softmax => (false, false),
     };
     let merge = stage == Stage::Softmax && config.normalize != Normalize::None && options.status;
-    vec![
+    let turns = (tuning.reads == Reads::Whole).then_some(("TURNS", tuning.turns));
+    let values = [
         ("WORKGROUP", tuning.workgroup),
         ("TEAM", tuning.team),
         ("GROUPS_INNERMOST", tuning.groups_innermost.into()),
+        ("COMPONENTS", tuning.components),
+        ("POINTS_READ", tuning.points_read),
+        ("SLOPE_POINTS", tuning.slope_points),
         ("WANT_SLOPE", want_slope.into()),
         ("WANT_MEAN", want_mean.into()),
         ("LEAST_SQUARES", params::is_least_squares(config).into()),
@@ -296,5 +294,6 @@ pub(super) fn constants(
         ("SCALE_TO_COMPONENTS", (config.scale == Scale::Components).into()),
         ("KEEP_PREVIOUS", options.keep_previous.into()),
         ("MERGE_STATUS", merge.into()),
-    ]
+    ];
+    values.into_iter().chain(turns).collect()
 }

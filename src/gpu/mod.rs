@@ -29,6 +29,11 @@
 //! # }
 //! ```
 //!
+//! A driver may drop work, or give it up half way, without an error anywhere. A host that wants to know fills the buffer for
+//! [`Slot::Status`] with a word that is no status, such as `u32::MAX`, before the dispatch: a word that is left belongs to a group
+//! without results. ([`host`](crate::host) does so by itself; a balancer's [state](crate::BalancerState::pushes) counts the
+//! pushes that arrived.)
+//!
 //! A training loop that has each step's losses instead of windows takes a [`Balancer`]: steps 3 to 5 become
 //! [`Kernels::balancer`], [`Balancer::step`] and the same recording.
 
@@ -44,6 +49,7 @@ mod source;
 mod staged;
 #[cfg(test)]
 mod tests;
+mod traffic;
 mod tuning;
 
 pub use balancer::{Balancer, balancer_shader_text};
@@ -55,14 +61,15 @@ pub(crate) use requirements::MAX_BINDING;
 pub use requirements::{BufferRequirement, Requirements};
 pub use slots::{KernelOptions, Role, Slot, Stage};
 pub use staged::Staged;
-pub use tuning::Tuning;
+pub use traffic::{SECTOR_BYTES, Traffic};
+pub use tuning::{Choice, Reads, Tuning};
 
 /// The text of a stage's shader module for a plan, as it is compiled: for tools that check it without a device. With
 /// `subgroup_sizes` (smallest, largest) the module may use subgroup shuffles; `shared` is the text for buffers that inputs
 /// and outputs share. Browsers' compiler wants `enable subgroups;` in front of texts with shuffles, which naga 30 refuses.
 ///
 /// # Errors
-/// More workgroups than any device can count.
+/// More workgroups than any device can count, or a choice that cannot be had.
 pub fn shader_text(
     plan: &crate::Plan,
     stage: Stage,
@@ -70,7 +77,6 @@ pub fn shader_text(
     subgroup_sizes: Option<(u32, u32)>,
     shared: bool,
 ) -> Result<String, KernelError> {
-    let tuning = Tuning::choose(plan, stage, subgroup_sizes, 65_535)
-        .ok_or(KernelError::TooManyGroups { groups: plan.shape().groups() })?;
+    let tuning = Tuning::choose(plan, stage, options.choice, subgroup_sizes, 65_535)?;
     Ok(source::Source::new(plan, options, &tuning, shared).text())
 }

@@ -37,12 +37,11 @@ impl Requirements {
     /// What a stage of a plan needs.
     ///
     /// # Errors
-    /// More workgroups than any device can count, or a buffer larger than this library binds.
+    /// More workgroups than any device can count, a buffer larger than this library binds, or a choice that cannot be had.
     pub fn new(plan: &Plan, stage: Stage, options: KernelOptions) -> Result<Self, KernelError> {
         // What the portable path needs: subgroups only lower it.
         let per_dimension = wgpu::Limits::downlevel_defaults().max_compute_workgroups_per_dimension;
-        let tuning = Tuning::choose(plan, stage, None, per_dimension)
-            .ok_or(KernelError::TooManyGroups { groups: plan.shape().groups() })?;
+        let tuning = Tuning::choose(plan, stage, options.choice, None, per_dimension)?;
         Self::with_tuning(plan, stage, options, &tuning)
     }
 

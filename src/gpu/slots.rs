@@ -2,6 +2,7 @@
 //!
 //! Shader declarations are generated from it ([`declarations`]), bind group layouts and checks follow it.
 
+use super::tuning::{Choice, Reads};
 use crate::plan::Plan;
 use std::fmt;
 
@@ -34,6 +35,16 @@ impl Stage {
             Self::Normalize => "normalize_stage",
             Self::Softmax => "softmax_stage",
             Self::Fused => "fused",
+        }
+    }
+
+    /// How many of the newest points of every row the stage reads.
+    pub(crate) fn points_read(self, plan: &Plan) -> usize {
+        match self {
+            Self::Slopes => plan.slope_points(),
+            Self::Average => plan.mean_points(),
+            Self::Fused => plan.points_used(),
+            Self::Normalize | Self::Softmax => 0,
         }
     }
 
@@ -164,6 +175,8 @@ pub struct KernelOptions {
     /// Compute mean losses also where they take no part in the weights. For [`Kernels::staged`](super::Kernels::staged); a
     /// single kernel has no use for it.
     pub means: bool,
+    /// How the kernel is laid out on the device, as far as the library is not to choose.
+    pub choice: Choice,
 }
 
 /// The slots that a stage of a plan uses, in the order of their binding numbers.
@@ -222,12 +235,13 @@ pub(crate) const BALANCE_BINDING: u32 = Slot::ALL.len() as u32 + 1;
 
 /// WGSL declarations of all storage bindings; of a balancer's parameters, too, if the text is one's. Which of them an entry
 /// point uses decides what has to be bound.
-pub(crate) fn declarations(shared: bool, balancer: bool) -> String {
+pub(crate) fn declarations(shared: bool, balancer: bool, reads: Reads) -> String {
     let mut text = String::new();
     for slot in Slot::ALL {
         let access = if is_writable(slot, shared) { "read_write" } else { "read" };
         let (binding, name) = (slot.binding(), slot.name());
-        text.push_str(&format!("@group(0) @binding({binding}) var<storage, {access}> {name}: array<u32>;\n"));
+        let element = if slot == Slot::Losses && reads == Reads::Vectors { "vec4<u32>" } else { "u32" };
+        text.push_str(&format!("@group(0) @binding({binding}) var<storage, {access}> {name}: array<{element}>;\n"));
     }
     if balancer {
         text.push_str(&format!("@group(0) @binding({BALANCE_BINDING}) var<uniform> balance: Balance;\n"));

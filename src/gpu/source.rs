@@ -1,7 +1,7 @@
 //! The shader texts, joined from the files in `shaders/`.
 
 use super::slots::{KernelOptions, declarations};
-use super::tuning::Tuning;
+use super::tuning::{Reads, Tuning};
 use crate::balancer::{BalancerConfig, BetaSchedule, Feed, Smoothing};
 use crate::plan::Plan;
 
@@ -17,9 +17,10 @@ pub(crate) struct Source {
     pub(crate) per_group_beta: bool,
     pub(crate) per_group_points: bool,
     pub(crate) weighted: bool,
-    pub(crate) many_rounds: bool,
-    pub(crate) tiled: bool,
-    pub(crate) subgroups: bool,
+    /// Components that a lane owns: the length of its private arrays.
+    pub(crate) rounds: u32,
+    pub(crate) reads: Reads,
+    pub(crate) team: Team,
     /// `None` for the kernels of a batch.
     pub(crate) balancer: Option<BalancerSource>,
 }
@@ -32,6 +33,14 @@ pub(crate) struct BalancerSource {
     pub(crate) epoch: bool,
     pub(crate) log: bool,
     pub(crate) publish: Publish,
+}
+
+/// How lanes that share a group reduce.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Team {
+    Alone,
+    Subgroup,
+    Workgroup,
 }
 
 /// The kinds of smoothing, without their numbers.
@@ -68,9 +77,13 @@ impl Source {
             per_group_beta: options.per_group_beta,
             per_group_points: options.per_group_points,
             weighted: plan.is_loss_weighted(),
-            many_rounds: tuning.rounds > 1,
-            tiled: tuning.tiled,
-            subgroups: tuning.subgroups,
+            rounds: tuning.rounds,
+            reads: tuning.reads,
+            team: match (tuning.team, tuning.subgroups) {
+                (1, _) => Team::Alone,
+                (_, true) => Team::Subgroup,
+                (_, false) => Team::Workgroup,
+            },
             balancer: None,
         }
     }
@@ -91,11 +104,12 @@ impl Source {
         let is_balancer = balancer.is_some();
         let order_grows = balancer.is_some_and(|b| b.order_grows);
         let scheduled = balancer.is_some_and(|b| b.scheduled);
+        let rounds = format!("const ROUNDS: u32 = {}u;\n", self.rounds);
         let mut parts = vec![
             shader!("params"),
             shader!("status"),
             shader!("numerics"),
-            option!(self.many_rounds, "options/rounds_many", "options/rounds_one"),
+            &rounds,
             option!(self.ragged, "options/groups_ragged", "options/groups_uniform"),
             option!(self.prior, "options/prior_table", "options/prior_none"),
             option!(self.per_group_beta, "options/beta_per_group", "options/beta_shared"),
@@ -109,9 +123,19 @@ impl Source {
             option!(self.weighted, "options/means_loaded", "options/means_none"),
             option!(self.status, "options/status_written", "options/status_none"),
             shader!("team"),
-            option!(self.subgroups, "team_subgroup", "team_workgroup"),
+            match self.team {
+                Team::Alone => shader!("team_alone"),
+                Team::Subgroup => shader!("team_subgroup"),
+                Team::Workgroup => shader!("team_workgroup"),
+            },
             shader!("row"),
-            if is_balancer { shader!("window_ring") } else { option!(self.tiled, "window_tiled", "window_direct") },
+            match self.reads {
+                _ if is_balancer => shader!("window_ring"),
+                Reads::Direct => shader!("window_direct"),
+                Reads::Vectors => shader!("window_vectors"),
+                Reads::Whole => shader!("window_whole"),
+                Reads::Tiled => shader!("window_tiled"),
+            },
             shader!("slopes"),
             shader!("average"),
             shader!("normalize"),
@@ -134,7 +158,7 @@ impl Source {
                 shader!("copy"),
             ]),
         }
-        let declarations = declarations(self.shared, is_balancer);
+        let declarations = declarations(self.shared, is_balancer, self.reads);
         parts.push(&declarations);
         parts.join("\n")
     }

@@ -1,12 +1,15 @@
 //! Host and shader say the same thing: every fact that is written twice is compared here, on the texts, without a GPU.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod front_ends;
+
 use super::balancer::{self, Action, Balance};
+use super::error::KernelError;
 use super::kernels::constants;
 use super::params::Params;
 use super::slots::{BALANCE_BINDING, KernelOptions, Role, Slot, Stage, is_writable, slots};
-use super::source::Source;
-use super::tuning::{MAX_ROUNDS, MAX_WORKGROUP, Tuning};
+use super::source::{Source, Team};
+use super::tuning::{Choice, MAX_ROUNDS, MAX_WORKGROUP, Reads, Tuning};
 use crate::balancer::{BATCHES_PER_SUM, BalancerConfig, BalancerPlan, BetaSchedule, Feed, Smoothing, Window, layout};
 use crate::config::{Config, LossWeighting, Normalize, Slope};
 use crate::plan::Plan;
@@ -36,6 +39,8 @@ fn plans() -> Vec<Plan> {
         Shape::new(7, 4096, 5).unwrap(),
         Shape::new(1000, 3, 5).unwrap().with_layout(Layout::TimeMajor).unwrap(),
         Shape::new(10, 600, 5).unwrap().with_layout(Layout::TimeMajor).unwrap(),
+        Shape::new(10, 8, 16).unwrap(),
+        Shape::new(10, 8, 70).unwrap(),
         Shape::ragged(vec![0, 2, 2, 7], 5).unwrap(),
         Shape::ragged(vec![0, 2, 2, 700], 5).unwrap().with_layout(Layout::TimeMajor).unwrap(),
     ];
@@ -43,7 +48,8 @@ fn plans() -> Vec<Plan> {
         for prior in [false, true] {
             for loss_weighting in [LossWeighting::None, LossWeighting::Window] {
                 for normalize in [Normalize::None, Normalize::SignedSum] {
-                    let mut config = Config::original().with_loss_weighting(loss_weighting).with_normalize(normalize);
+                    let mut config =
+                        Config::original().with_order(4).with_loss_weighting(loss_weighting).with_normalize(normalize);
                     if prior {
                         config = config.with_prior(vec![0.5; shape.max_components()]);
                     }
@@ -65,34 +71,52 @@ fn options() -> Vec<KernelOptions> {
             per_group_points: bits & 4 != 0,
             keep_previous: bits & 8 != 0,
             means: false,
+            choice: Choice::default(),
         })
         .collect()
 }
 
 fn tuning(plan: &Plan, stage: Stage, subgroups: Option<(u32, u32)>) -> Tuning {
-    Tuning::choose(plan, stage, subgroups, 65_535).unwrap()
+    Tuning::choose(plan, stage, Choice::default(), subgroups, 65_535).unwrap()
 }
 
-/// Calls `check` for every distinct text with a plan, a stage and options that lead to it.
-fn each_text(mut check: impl FnMut(&Plan, KernelOptions, bool, &Module, &ModuleInfo)) -> usize {
+/// A text with a plan, a stage and options that lead to it.
+struct Text {
+    plan: Plan,
+    stage: Stage,
+    options: KernelOptions,
+    tuning: Tuning,
+    source: Source,
+}
+
+/// Every distinct text.
+fn texts() -> Vec<Text> {
     let mut seen = HashSet::new();
+    let mut reads = HashSet::new();
+    let mut texts = Vec::new();
     for plan in plans() {
         for options in options() {
             for subgroups in [None, SUBGROUPS] {
                 for shared in [false, true] {
-                    let stages = Stage::ALL.map(|stage| tuning(&plan, stage, subgroups));
-                    for tuning in stages {
+                    for stage in Stage::ALL {
+                        let tuning = tuning(&plan, stage, subgroups);
+                        reads.insert((tuning.reads, Source::new(&plan, options, &tuning, shared).team));
                         let source = Source::new(&plan, options, &tuning, shared);
                         if seen.insert(source) {
-                            let (module, info) = parse(&source.text());
-                            check(&plan, options, shared, &module, &info);
+                            texts.push(Text { plan: plan.clone(), stage, options, tuning, source });
                         }
                     }
                 }
             }
         }
     }
-    seen.len()
+    for reading in [Reads::Direct, Reads::Vectors, Reads::Whole, Reads::Tiled] {
+        assert!(reads.iter().any(|(r, _)| *r == reading), "no plan reads {reading:?}");
+    }
+    for team in [Team::Alone, Team::Subgroup, Team::Workgroup] {
+        assert!(reads.iter().any(|(_, t)| *t == team), "no team is {team:?}");
+    }
+    texts
 }
 
 /// An entry point uses the slots that it is said to use, with the access that they are bound with, and no other.
@@ -124,12 +148,14 @@ fn check_slots(module: &Module, info: &ModuleInfo, entry_point: &str, said: Vec<
 
 #[test]
 fn every_text_is_valid_and_uses_just_the_slots_of_its_stages() {
-    let texts = each_text(|plan, options, shared, module, info| {
+    let texts = texts();
+    for Text { plan, options, source, .. } in &texts {
+        let (module, info) = parse(&source.text());
         for stage in Stage::ALL {
-            check_slots(module, info, stage.entry_point(), slots(stage, plan, options), shared);
+            check_slots(&module, &info, stage.entry_point(), slots(stage, plan, *options), source.shared);
         }
-    });
-    assert!(texts > 200, "only {texts} texts");
+    }
+    assert!(texts.len() > 200, "only {} texts", texts.len());
 }
 
 /// Every combination of what changes a balancer's text, over the shapes that change it.
@@ -162,33 +188,45 @@ fn balancer_plans() -> Vec<BalancerPlan> {
         .collect()
 }
 
-#[test]
-fn every_text_of_a_balancer_is_valid_and_uses_just_the_slots_of_its_actions() {
+/// Names and values of overrides.
+type Values = Vec<(&'static str, u32)>;
+
+/// Every distinct text of a balancer, with a plan that leads to it and the values of its overrides.
+fn balancer_texts() -> Vec<(BalancerPlan, Tuning, Source, Values)> {
     let mut seen = HashSet::new();
+    let mut texts = Vec::new();
     for plan in balancer_plans() {
         for subgroups in [None, SUBGROUPS] {
             let tuning = tuning(plan.plan(), Stage::Fused, subgroups);
             let (source, values) = balancer::text(&plan, &tuning);
-            if !seen.insert(source) {
-                continue;
+            if seen.insert(source) {
+                texts.push((plan.clone(), tuning, source, values));
             }
-            let (module, info) = parse(&source.text());
-            for action in Action::ALL {
-                // Only what a feed has is ever bound.
-                if action == Action::Accumulate && plan.config().feed == Feed::EveryPush {
-                    continue;
-                }
-                check_slots(&module, &info, action.entry_point(), action.slots(&plan), false);
-            }
-            let mut declared: Vec<&str> = module.overrides.iter().filter_map(|(_, o)| o.name.as_deref()).collect();
-            let mut set: Vec<&str> = values.iter().map(|value| value.0).collect();
-            declared.sort_unstable();
-            set.sort_unstable();
-            assert_eq!(set, declared);
-            assert!(!tuning.tiled, "the ring is read directly");
         }
     }
-    assert!(seen.len() > 100, "only {} texts", seen.len());
+    texts
+}
+
+#[test]
+fn every_text_of_a_balancer_is_valid_and_uses_just_the_slots_of_its_actions() {
+    let texts = balancer_texts();
+    for (plan, tuning, source, values) in &texts {
+        let (module, info) = parse(&source.text());
+        for action in Action::ALL {
+            // Only what a feed has is ever bound.
+            if action == Action::Accumulate && plan.config().feed == Feed::EveryPush {
+                continue;
+            }
+            check_slots(&module, &info, action.entry_point(), action.slots(plan), false);
+        }
+        let mut declared: Vec<&str> = module.overrides.iter().filter_map(|(_, o)| o.name.as_deref()).collect();
+        let mut set: Vec<&str> = values.iter().map(|value| value.0).collect();
+        declared.sort_unstable();
+        set.sort_unstable();
+        assert_eq!(set, declared);
+        assert_eq!(tuning.reads, Reads::Direct, "the ring is read directly");
+    }
+    assert!(texts.len() > 100, "only {} texts", texts.len());
 }
 
 /// The members of a structure with their places, and its size.
@@ -232,7 +270,7 @@ fn a_balancers_numbers_are_the_hosts() {
         .filter(|(_, global)| global.space == AddressSpace::WorkGroup)
         .map(|(_, global)| global.name.as_deref().unwrap())
         .collect();
-    assert_eq!(names, ["team_scratch", "team_scratch_bits", "step_votes", "step_is_wanted"]);
+    assert_eq!(names, ["step_votes", "step_is_wanted"]);
     assert_eq!(balancer::STEP_BYTES, 2 * 4);
 }
 
@@ -242,7 +280,7 @@ fn parameter_block_has_the_same_fields_at_the_same_places() {
     let (module, _) =
         parse(&Source::new(plan, KernelOptions::default(), &tuning(plan, Stage::Fused, None), false).text());
     let host = fields!(Params:
-        groups, workgroups_x, components, rounds, window, slope_points, mean_points, points_read, loss_group,
+        groups, workgroups_x, components, window, slope_points, mean_points, points_read, first_point, loss_group,
         loss_component, loss_time, weight_group, weight_component, prior_start, beta, epsilon_mantissa,
         epsilon_exponent, epsilon_norm, floor, least_squares_factor, differences,
     );
@@ -291,28 +329,14 @@ fn constants_are_the_hosts() {
     assert_eq!(constant(&text, "MIN_DIVISOR"), f64::from(single::MIN_DIVISOR));
     assert_eq!(constant(&text, "UNDERFLOW_GAP"), f64::from(single::UNDERFLOW_GAP));
     assert_eq!(constant(&text, "MAX_BETA_BITS"), f64::from((crate::MAX_BETA as f32).to_bits()));
-    assert_eq!(constant(&text, "ROUNDS"), 1.0);
+    // Three components of a lane, and one lane for each 16 of a large group.
+    assert_eq!(constant(&text, "ROUNDS"), 4.0);
     let many = plans().into_iter().find(|plan| plan.shape().max_components() == 4096).unwrap();
     assert_eq!(constant(&module(&many), "ROUNDS"), f64::from(MAX_ROUNDS));
-    let tile_row = 4.0 * (constant(&text, "TILE_POINTS") + 1.0);
-    let tuning = tuning(plan, Stage::Fused, None);
-    assert!(tuning.tiled);
-    let declared: u32 = text
-        .global_variables
-        .iter()
-        .filter(|(_, global)| global.space == AddressSpace::WorkGroup)
-        .map(|(_, global)| match global.name.as_deref().unwrap() {
-            "tile" => tile_row as u32,
-            "team_scratch" => 16,
-            "team_scratch_bits" => 4,
-            other => panic!("{other} is not counted in Tuning::workgroup_bytes"),
-        })
-        .sum();
-    assert_eq!(declared * tuning.workgroup, tuning.workgroup_bytes());
     // What every WebGPU device and SwiftShader offer.
     for plan in plans() {
         for stage in Stage::ALL {
-            let tuning = Tuning::choose(&plan, stage, None, 65_535).unwrap();
+            let tuning = tuning(&plan, stage, None);
             assert!(tuning.workgroup_bytes() <= 16_352 && tuning.workgroup <= MAX_WORKGROUP, "{tuning}");
             assert!(tuning.rounds <= MAX_ROUNDS && tuning.team.is_power_of_two(), "{tuning}");
             assert!(tuning.team * tuning.rounds >= plan.shape().max_components() as u32, "{tuning}");
@@ -321,19 +345,85 @@ fn constants_are_the_hosts() {
 }
 
 #[test]
+fn workgroup_memory_is_what_the_texts_declare() {
+    for plan in plans() {
+        for subgroups in [None, SUBGROUPS] {
+            for stage in Stage::ALL {
+                let tuning = tuning(&plan, stage, subgroups);
+                let (module, _) = parse(&Source::new(&plan, KernelOptions::default(), &tuning, false).text());
+                let words_a_lane: u32 = module
+                    .global_variables
+                    .iter()
+                    .filter(|(_, global)| global.space == AddressSpace::WorkGroup)
+                    .map(|(_, global)| match (global.name.as_deref().unwrap(), tuning.reads) {
+                        ("tile", Reads::Whole) => tuning.turns,
+                        ("tile", Reads::Tiled) => constant(&module, "TILE_POINTS") as u32 + 1,
+                        ("team_scratch", _) => 4,
+                        ("team_scratch_bits", _) => 1,
+                        (other, reads) => panic!("{other} of {reads:?} is not counted in Tuning::workgroup_bytes"),
+                    })
+                    .sum();
+                assert_eq!(4 * words_a_lane * tuning.workgroup, tuning.workgroup_bytes(), "{tuning}");
+            }
+        }
+    }
+}
+
+#[test]
+fn choices_are_kept_or_refused_and_candidates_are_all_that_can_be() {
+    let plan = Plan::new(Config::original(), Shape::new(1000, 3, 5).unwrap()).unwrap();
+    let choose = |choice| Tuning::choose(&plan, Stage::Fused, choice, SUBGROUPS, 65_535);
+    let tuning = choose(Choice { workgroup: Some(128), rounds: Some(1), subgroups: Some(false), ..Choice::default() });
+    let tuning = tuning.unwrap();
+    assert_eq!((tuning.workgroup, tuning.rounds, tuning.team, tuning.subgroups), (128, 1, 4, false));
+    // The rest is the table's.
+    assert_eq!(tuning.reads, Reads::Whole);
+    for (choice, field) in [
+        (Choice { workgroup: Some(96), ..Choice::default() }, "workgroup"),
+        (Choice { workgroup: Some(512), ..Choice::default() }, "workgroup"),
+        (Choice { rounds: Some(0), ..Choice::default() }, "rounds"),
+        (Choice { rounds: Some(32), ..Choice::default() }, "rounds"),
+        (Choice { reads: Some(Reads::Vectors), ..Choice::default() }, "reads"),
+    ] {
+        let error = choose(choice).unwrap_err();
+        assert!(matches!(&error, KernelError::Choice { what, .. } if *what == field), "{error}");
+    }
+    let mut seen = HashSet::new();
+    for plan in plans() {
+        for stage in Stage::ALL {
+            let candidates = Tuning::candidates(&plan, stage, SUBGROUPS);
+            let tunings: Vec<Tuning> = candidates
+                .iter()
+                .map(|&choice| Tuning::choose(&plan, stage, choice, SUBGROUPS, u32::MAX).unwrap())
+                .collect();
+            let table = Tuning::choose(&plan, stage, Choice::default(), SUBGROUPS, u32::MAX).unwrap();
+            assert!(tunings.contains(&table), "{stage:?}: the table's own choice is among them: {table}");
+            for tuning in &tunings {
+                assert!(tuning.workgroup_bytes() <= 16_352, "{tuning}");
+                assert!(tuning.team * tuning.rounds >= plan.shape().max_components() as u32, "{tuning}");
+                let source = Source::new(&plan, KernelOptions::default(), tuning, false);
+                if seen.insert(source) {
+                    parse(&source.text());
+                }
+            }
+        }
+    }
+}
+
+#[test]
 fn overrides_are_set_by_name_and_none_is_left_out() {
-    let plan = &plans()[0];
-    let (module, _) =
-        parse(&Source::new(plan, KernelOptions::default(), &tuning(plan, Stage::Fused, None), false).text());
-    // Those without a name are expressions of the others, such as the length of the tile.
-    let overrides: Vec<&str> = module.overrides.iter().filter_map(|(_, o)| o.name.as_deref()).collect();
-    for stage in Stage::ALL {
-        let mut set: Vec<&str> =
-            constants(stage, plan, KernelOptions::default(), &tuning(plan, stage, None)).iter().map(|c| c.0).collect();
-        let mut declared = overrides.clone();
-        set.sort_unstable();
-        declared.sort_unstable();
-        assert_eq!(set, declared);
+    for plan in plans() {
+        for stage in Stage::ALL {
+            let tuning = tuning(&plan, stage, None);
+            let (module, _) = parse(&Source::new(&plan, KernelOptions::default(), &tuning, false).text());
+            // Those without a name are expressions of the others, such as the length of a tile.
+            let mut declared: Vec<&str> = module.overrides.iter().filter_map(|(_, o)| o.name.as_deref()).collect();
+            let values = constants(stage, &plan, KernelOptions::default(), &tuning);
+            let mut set: Vec<&str> = values.iter().map(|c| c.0).collect();
+            set.sort_unstable();
+            declared.sort_unstable();
+            assert_eq!(set, declared);
+        }
     }
 }
 
@@ -356,10 +446,12 @@ fn the_shape_on_the_device_does_not_depend_on_the_number_of_groups() {
 #[test]
 fn more_workgroups_than_one_dimension_has_spread_over_two() {
     let plan = |groups| Plan::new(Config::original(), Shape::new(groups, 256, 2).unwrap()).unwrap();
-    let workgroups = |groups| Tuning::choose(&plan(groups), Stage::Softmax, None, 65_535).map(|t| t.workgroups);
-    assert_eq!(workgroups(0), Some([1, 1, 0]));
-    assert_eq!(workgroups(65_535), Some([65_535, 1, 1]));
-    assert_eq!(workgroups(65_536), Some([32_768, 2, 1]));
-    assert_eq!(workgroups(200_000), Some([50_000, 4, 1]));
-    assert_eq!(workgroups(65_535 * 65_535 + 1), None);
+    let workgroups =
+        |groups| Tuning::choose(&plan(groups), Stage::Softmax, Choice::default(), None, 65_535).map(|t| t.workgroups);
+    assert_eq!(workgroups(0), Ok([1, 1, 0]));
+    assert_eq!(workgroups(65_535), Ok([65_535, 1, 1]));
+    assert_eq!(workgroups(65_536), Ok([32_768, 2, 1]));
+    assert_eq!(workgroups(200_000), Ok([50_000, 4, 1]));
+    let groups = 65_535 * 65_535 + 1;
+    assert_eq!(workgroups(groups), Err(KernelError::TooManyGroups { groups }));
 }

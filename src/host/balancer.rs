@@ -5,14 +5,14 @@ use super::error::HostError;
 use super::transfer::{Waiting, next_epoch};
 use crate::balancer::{BalancerLog, BalancerPlan, BalancerState, Feed};
 use crate::error::BatchError;
-use crate::gpu::device::{empty_buffer, filled_buffer, scoped};
+use crate::gpu::device::{check_alive, check_upload, empty_buffer, filled_buffer, scoped};
 use crate::gpu::{self, BindError, BoundKernel, DeviceError, LoadError};
 use crate::status::Status;
 use futures_intrusive::channel::shared::oneshot_channel;
 use wgpu::BufferUsages;
 
 /// As [`gpu::Balancer`], for programs without a device: takes losses from slices and submits by itself. Pushing does not wait;
-/// reading does.
+/// reading does. A driver may drop a push without an error; [`BalancerState::pushes`] counts those that arrived.
 #[derive(Clone, Debug)]
 pub struct Balancer {
     pub(super) context: Context,
@@ -82,9 +82,7 @@ impl Balancer {
         if losses.len() != needed {
             return Err(BatchError::Length { what: "losses", length: losses.len(), needed }.into());
         }
-        scoped(&self.context.device, || {
-            self.context.queue.write_buffer(&self.losses, 0, bytemuck::cast_slice(losses));
-        })?;
+        self.context.judge(self.write(&self.losses, losses))?;
         self.submit(&self.push)
     }
 
@@ -138,11 +136,17 @@ impl Balancer {
         if betas.len() != needed {
             return Err(BatchError::Length { what: "betas", length: betas.len(), needed }.into());
         }
-        if let Some(buffer) = self.balancer.betas() {
-            let contents = bytemuck::cast_slice(betas);
-            scoped(&self.context.device, || self.context.queue.write_buffer(buffer, 0, contents))?;
+        match self.balancer.betas() {
+            Some(buffer) => self.context.judge(self.write(buffer, betas)),
+            None => Ok(()),
         }
-        Ok(())
+    }
+
+    /// Takes effect before what is submitted next.
+    fn write(&self, buffer: &wgpu::Buffer, values: &[f32]) -> Result<(), HostError> {
+        let contents = bytemuck::cast_slice(values);
+        check_upload(&self.context.device, contents.len() as u64)?;
+        Ok(scoped(&self.context.device, || self.context.queue.write_buffer(buffer, 0, contents))?)
     }
 
     /// Goes on from a state of this plan, wherever it was made.
@@ -150,7 +154,7 @@ impl Balancer {
     /// # Errors
     /// The state of another plan, or what wgpu reports; the balancer is unchanged then.
     pub fn load(&self, state: &BalancerState) -> Result<(), HostError> {
-        Ok(self.balancer.load(&self.context.queue, state)?)
+        self.context.judge(self.balancer.load(&self.context.queue, state).map_err(HostError::from))
     }
 
     /// The published weights in the plan's layout. While it waits, somebody has to poll the device, unless a browser does.
@@ -234,9 +238,20 @@ impl Balancer {
         waiting: &Waiting,
         read: impl FnOnce(&[u8]) -> T,
     ) -> Result<T, HostError> {
+        self.context.judge(self.read_copies(bytes, record, waiting, read).await)
+    }
+
+    async fn read_copies<T>(
+        &self,
+        bytes: u64,
+        record: impl FnOnce(&mut wgpu::CommandEncoder, &wgpu::Buffer) -> Result<(), BindError>,
+        waiting: &Waiting,
+        read: impl FnOnce(&[u8]) -> T,
+    ) -> Result<T, HostError> {
         let Context { device, queue, .. } = &self.context;
         let target = empty_buffer(device, "read back", bytes + 4, BufferUsages::MAP_READ | BufferUsages::COPY_DST)?;
         let epoch = next_epoch();
+        check_upload(device, 4)?;
         let (sender, mapped) = oneshot_channel();
         let submission = scoped(device, || {
             queue.write_buffer(&self.witness, 0, bytemuck::bytes_of(&epoch));
@@ -277,19 +292,21 @@ impl Balancer {
             return Ok(());
         }
         let contents = bytemuck::cast_slice(&words);
-        let list = filled_buffer(&self.context.device, "softadapt groups", BufferUsages::STORAGE, contents)?;
-        self.submit(&bind(&self.balancer, list.as_entire_buffer_binding())?)
+        let list = filled_buffer(&self.context.device, "softadapt groups", BufferUsages::STORAGE, contents)
+            .map_err(HostError::from)
+            .and_then(|list| Ok(bind(&self.balancer, list.as_entire_buffer_binding())?));
+        self.submit(&self.context.judge(list)?)
     }
 
     fn submit(&self, kernel: &BoundKernel) -> Result<(), HostError> {
         let Context { device, queue, .. } = &self.context;
-        scoped(device, || {
+        let submitted = scoped(device, || {
             let mut encoder = device.create_command_encoder(&Default::default());
             kernel.record_pass(&mut encoder, None);
             queue.submit([encoder.finish()]);
-        })?;
+        });
         // After a loss wgpu submits without a word.
-        if self.context.is_lost() { Err(DeviceError::Lost.into()) } else { Ok(()) }
+        self.context.judge(submitted.and_then(|()| check_alive(device)).map_err(HostError::from))
     }
 }
 

@@ -8,6 +8,7 @@ use super::context::Context;
 use super::error::HostError;
 use super::measure::{DevicePath, DeviceTimes};
 use super::transfer::Waiting;
+use super::workload::{Lap, StepWorkload, Workload};
 use crate::balancer::{BalancerLog, BalancerState};
 use crate::batch::{Batch, Outputs, Weights};
 use crate::gpu::DeviceError;
@@ -79,6 +80,76 @@ impl Context {
     ) -> Result<DeviceTimes, HostError> {
         let waiting = Waiting::default();
         drive(&self.device, &waiting, self.measure_all(plan, losses, path, runs, &waiting))
+    }
+}
+
+impl Context {
+    /// Times copies from one buffer to another on the device: `runs` submissions of `repeats` copies of `bytes` bytes, after one
+    /// submission to warm up. Blocks.
+    ///
+    /// # Errors
+    /// A device that is out of memory, or what wgpu reports.
+    pub fn time_copies(&self, bytes: u64, repeats: usize, runs: usize) -> Result<Vec<Lap>, HostError> {
+        let waiting = Waiting::default();
+        drive(&self.device, &waiting, self.copy_laps(bytes, repeats, runs, &waiting))
+    }
+
+    /// As [`Context::time_copies`], of dispatches that do nothing. Blocks.
+    ///
+    /// # Errors
+    /// What wgpu reports.
+    pub fn time_nothing(&self, repeats: usize, runs: usize) -> Result<Vec<Lap>, HostError> {
+        let waiting = Waiting::default();
+        drive(&self.device, &waiting, self.nothing_laps(repeats, runs, &waiting))
+    }
+
+    /// Times a plain upload: the losses through staging buffers that are used again, as batches are, and nothing else. Blocks.
+    ///
+    /// # Errors
+    /// A device that is out of memory, or what wgpu reports.
+    pub fn time_upload(&self, losses: &[f32]) -> Result<Duration, HostError> {
+        let waiting = Waiting::default();
+        drive(&self.device, &waiting, self.upload_all(losses, &waiting))
+    }
+}
+
+impl Workload {
+    /// Times a path: `runs` submissions of `repeats` times all parts, after one submission to warm up. Blocks.
+    ///
+    /// # Errors
+    /// A choice of the context's that does not fit, a device that is out of memory, or what wgpu reports.
+    pub fn time(&self, path: DevicePath, repeats: usize, runs: usize) -> Result<Vec<Lap>, HostError> {
+        let waiting = Waiting::default();
+        drive(&self.context.device, &waiting, self.time_all(path, repeats, runs, &waiting))
+    }
+
+    /// Runs a path once and returns the weights of every part, in its plan's layout; places that were not written are 0. Blocks.
+    ///
+    /// # Errors
+    /// As [`Workload::time`].
+    pub fn weigh(&self, path: DevicePath) -> Result<Vec<Vec<f32>>, HostError> {
+        let waiting = Waiting::default();
+        drive(&self.context.device, &waiting, self.answer(path, &waiting))
+    }
+}
+
+impl StepWorkload {
+    /// Times steps: `runs` submissions of `repeats` steps with the losses pushed last, after one submission to warm up. Blocks.
+    ///
+    /// # Errors
+    /// What wgpu reports.
+    pub fn time(&self, repeats: usize, runs: usize) -> Result<Vec<Lap>, HostError> {
+        let waiting = Waiting::default();
+        drive(&self.context.device, &waiting, self.time_all(repeats, runs, &waiting))
+    }
+
+    /// The published weights, row-major. Blocks.
+    ///
+    /// # Errors
+    /// What wgpu reports.
+    pub fn weights(&self) -> Result<Vec<f32>, HostError> {
+        let waiting = Waiting::default();
+        drive(&self.context.device, &waiting, self.read_weights(&waiting))
     }
 }
 

@@ -5,7 +5,7 @@ use super::chunks::{Chunk, DEFAULT_CHUNK_BYTES, split};
 use super::error::HostError;
 use super::transfer::{InFlight, Transfer, Waiting};
 use crate::batch::{Batch, Outputs, Weights};
-use crate::gpu::{DeviceError, Kernels, MAX_BINDING, Requirements};
+use crate::gpu::{Choice, DeviceError, Kernels, MAX_BINDING, Requirements};
 use crate::plan::Plan;
 use std::collections::VecDeque;
 use std::future::Future;
@@ -16,7 +16,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::Poll;
 
 /// Chunks in flight: one uploads, one computes, one is read back.
-const IN_FLIGHT: usize = 3;
+pub(super) const IN_FLIGHT: usize = 3;
 
 /// A device with its queue and pipelines. Cheap to clone; clones share the device. `Send + Sync`.
 #[derive(Clone, Debug)]
@@ -25,7 +25,8 @@ pub struct Context {
     pub(super) queue: wgpu::Queue,
     pub(super) kernels: Kernels,
     report: AdapterReport,
-    chunk_bytes: u64,
+    pub(super) chunk_bytes: u64,
+    pub(super) choice: Choice,
     /// Whether wgpu has reported the device's loss.
     lost: Arc<AtomicBool>,
 }
@@ -57,7 +58,7 @@ impl Context {
         let on_lost = Arc::clone(&lost);
         device.set_device_lost_callback(move |_, _| on_lost.store(true, Ordering::Release));
         let kernels = Kernels::new(&device);
-        Ok(Self { device, queue, kernels, report, chunk_bytes: DEFAULT_CHUNK_BYTES, lost })
+        Ok(Self { device, queue, kernels, report, chunk_bytes: DEFAULT_CHUNK_BYTES, choice: Choice::default(), lost })
     }
 
     /// This context with another size of chunks, in bytes of losses. Larger batches are split; results do not depend on
@@ -65,6 +66,14 @@ impl Context {
     #[must_use]
     pub fn with_chunk_bytes(mut self, bytes: u64) -> Self {
         self.chunk_bytes = bytes.max(1);
+        self
+    }
+
+    /// This context with kernels laid out as the caller chooses: what `softadapt bench --tune` found best. Results do not depend
+    /// on it; a batch that it does not fit is refused.
+    #[must_use]
+    pub fn with_choice(mut self, choice: Choice) -> Self {
+        self.choice = choice;
         self
     }
 
@@ -127,12 +136,7 @@ impl Context {
     ) -> Result<(), HostError> {
         batch.check(plan)?;
         outputs.check(plan)?;
-        match self.weigh_in_chunks(plan, batch, outputs, waiting).await {
-            // On a lost device calls fail in many ways, or not at all.
-            Err(_) if self.is_lost() => Err(DeviceError::Lost.into()),
-            Ok(()) if self.has_been_lost() => Err(DeviceError::Lost.into()),
-            result => result,
-        }
+        self.judge(self.weigh_in_chunks(plan, batch, outputs, waiting).await)
     }
 
     async fn weigh_in_chunks(
@@ -177,6 +181,15 @@ impl Context {
             rest.finish(self, shape, outputs, waiting).await?;
         }
         Ok(())
+    }
+
+    /// The result of calls to wgpu, which fail in many ways on a lost device, or not at all.
+    pub(super) fn judge<T>(&self, result: Result<T, HostError>) -> Result<T, HostError> {
+        match result {
+            Err(_) if self.is_lost() => Err(DeviceError::Lost.into()),
+            Ok(_) if self.has_been_lost() => Err(DeviceError::Lost.into()),
+            result => result,
+        }
     }
 
     /// Whether wgpu has reported the device's loss.

@@ -1,6 +1,6 @@
 //! Errors of the host layer.
 
-use crate::balancer::{CopyError, StateError};
+use crate::balancer::{BalancerError, CopyError, StateError};
 use crate::error::{BatchError, PlanError, ShapeError};
 use crate::gpu::{BindError, DeviceError, KernelError};
 use std::fmt;
@@ -41,6 +41,8 @@ pub enum HostError {
     Shape(ShapeError),
     /// A part of the batch makes no plan.
     Plan(PlanError),
+    /// A part of a balancer makes no plan.
+    Balancer(BalancerError),
     /// Groups cannot be reset or copied.
     Copy(CopyError),
     /// A state does not fit the balancer.
@@ -69,6 +71,7 @@ impl fmt::Display for HostError {
             Self::Batch(error) => error.fmt(f),
             Self::Shape(error) => error.fmt(f),
             Self::Plan(error) => error.fmt(f),
+            Self::Balancer(error) => error.fmt(f),
             Self::Copy(error) => error.fmt(f),
             Self::State(error) => error.fmt(f),
             Self::Kernel(error) => error.fmt(f),
@@ -83,6 +86,7 @@ impl std::error::Error for HostError {
             Self::Batch(error) => Some(error),
             Self::Shape(error) => Some(error),
             Self::Plan(error) => Some(error),
+            Self::Balancer(error) => Some(error),
             Self::Copy(error) => Some(error),
             Self::State(error) => Some(error),
             Self::Kernel(error) => Some(error),
@@ -118,6 +122,12 @@ impl From<ShapeError> for HostError {
 impl From<PlanError> for HostError {
     fn from(error: PlanError) -> Self {
         Self::Plan(error)
+    }
+}
+
+impl From<BalancerError> for HostError {
+    fn from(error: BalancerError) -> Self {
+        Self::Balancer(error)
     }
 }
 

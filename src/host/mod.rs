@@ -2,7 +2,8 @@
 //!
 //! Here, and nowhere else in the crate, devices are made, work is submitted and waited for. Every blocking call has an
 //! async twin, `..._async`, and is made of it; `blocking.rs` holds all that wait and is left out of builds for browsers.
-//! Programs with a device of their own use [`gpu`](crate::gpu) instead.
+//! A device that is lost, finds no memory, never finishes or skips work is an error ([`DeviceError`](crate::gpu::DeviceError));
+//! results count only where the kernels have written every one of them. Programs with a device of their own use [`gpu`](crate::gpu) instead.
 //!
 //! ```no_run
 //! use softadapt::host::{AdapterChoice, Context};
@@ -25,6 +26,7 @@ mod context;
 mod error;
 mod measure;
 mod transfer;
+mod workload;
 
 pub use adapter::{AdapterChoice, AdapterReport, adapters_async};
 pub use balancer::Balancer;
@@ -33,3 +35,4 @@ pub use blocking::adapters;
 pub use context::Context;
 pub use error::HostError;
 pub use measure::{DevicePath, DeviceTimes};
+pub use workload::{Lap, StepWorkload, Workload};

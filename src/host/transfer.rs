@@ -1,16 +1,19 @@
 //! One chunk's way to the device and back.
 
 use super::chunks::Chunk;
-use super::context::Context;
+use super::context::{Context, IN_FLIGHT};
 use super::error::HostError;
 use crate::batch::{Batch, Outputs};
-use crate::gpu::device::{empty_buffer, scoped};
+use crate::config::Normalize;
+use crate::gpu::device::{empty_buffer, filled_buffer, scoped};
 use crate::gpu::{Bindings, DeviceError, KernelOptions, Slot, Stage};
 use crate::shape::Shape;
 use futures_intrusive::channel::shared::{OneshotReceiver, oneshot_channel};
-use std::collections::HashMap;
+use rayon::prelude::*;
+use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 use wgpu::BufferUsages;
 
 /// The buffers of one chunk, kept for the next one that is no larger.
@@ -64,7 +67,37 @@ pub(super) struct InFlight {
     transfer: Transfer,
     chunk: Chunk,
     parts: Vec<Part>,
-    mapped: OneshotReceiver<Result<(), wgpu::BufferAsyncError>>,
+    mapped: Mapped,
+    /// The staging buffer, for the next chunk to be written to.
+    staging_mapped: Mapped,
+}
+
+/// Hears when a buffer has been mapped, or that it could not be.
+type Mapped = OneshotReceiver<Result<(), wgpu::BufferAsyncError>>;
+
+/// Asks for a buffer to be mapped once the device is done with it.
+fn map(buffer: wgpu::BufferSlice<'_>, mode: wgpu::MapMode) -> Mapped {
+    let (sender, mapped) = oneshot_channel();
+    buffer.map_async(mode, move |result| {
+        // The receiver is gone if the caller gave up: nobody wants the answer.
+        let _ = sender.send(result);
+    });
+    mapped
+}
+
+/// Bytes that one thread copies at a time. One thread alone does not fill the bus of a fast GPU.
+const COPY_BYTES: usize = 1 << 16;
+
+/// Copies to mapped memory, on all cores where it is worth it.
+fn copy_to_mapped(target: wgpu::WriteOnly<'_, [u8]>, source: &[u8]) {
+    let (pieces, mut rest) = target.into_chunks::<COPY_BYTES>();
+    let (whole, last) = source.split_at(pieces.len() * COPY_BYTES);
+    let pieces: Vec<_> = pieces.into_iter().zip(whole.chunks_exact(COPY_BYTES)).collect();
+    pieces
+        .into_par_iter()
+        .with_min_len(16)
+        .for_each(|(target, source)| wgpu::WriteOnly::<[u8]>::from(target).copy_from_slice(source));
+    rest.copy_from_slice(last);
 }
 
 /// The key of the witness: a word that differs from chunk to chunk and comes back behind the results.
@@ -72,8 +105,15 @@ pub(super) struct InFlight {
 /// A driver may drop a command buffer without an error anywhere (Metal does, short of memory); then the word that comes
 /// back is not the chunk's.
 const EPOCH: &str = "epoch";
+/// The key of a buffer full of [`UNWRITTEN`].
+const UNWRITTEN_WORDS: &str = "unwritten";
+/// What stands in every output of a kernel before it runs, and no kernel writes: a driver may skip a dispatch, or give it up
+/// half way, and do the copies around it. No flag of a status word, and a NaN unlike the kernels'.
+const UNWRITTEN: u32 = 0xffde_ad00;
 /// The read-back buffer's key.
 const READ_BACK: &str = "read back";
+/// The staging buffer's key.
+const STAGING: &str = "staging";
 
 impl Transfer {
     /// A buffer of at least `bytes`: the one at hand, or a new one.
@@ -89,6 +129,49 @@ impl Transfer {
         }
         let buffer = empty_buffer(&context.device, name, bytes, usage)?;
         self.buffers.insert(name, buffer.clone());
+        Ok(buffer)
+    }
+
+    /// Puts what a chunk uploads into the staging buffer, one after the other. It is mapped whenever no chunk uses it, so that
+    /// the host writes to memory that the device reads, and that exists already: making it costs more than filling it.
+    fn stage(&mut self, context: &Context, uploads: &[(&wgpu::Buffer, &[u8])]) -> Result<wgpu::Buffer, DeviceError> {
+        let bytes = uploads.iter().map(|(_, contents)| contents.len() as u64).sum();
+        let at_hand = self.buffers.get(STAGING).filter(|buffer| buffer.size() >= bytes).cloned();
+        let staging = match at_hand {
+            Some(buffer) => buffer,
+            None => scoped(&context.device, || {
+                context.device.create_buffer(&wgpu::BufferDescriptor {
+                    label: Some("softadapt staging"),
+                    size: bytes,
+                    usage: BufferUsages::MAP_WRITE | BufferUsages::COPY_SRC,
+                    mapped_at_creation: true,
+                })
+            })?,
+        };
+        {
+            let mut view = staging.slice(..bytes).get_mapped_range_mut().map_err(|_| context.mapping_error())?;
+            let mut rest = view.slice(..);
+            for (_, contents) in uploads {
+                let (own, others) = rest.split_at(contents.len());
+                copy_to_mapped(own, contents);
+                rest = others;
+            }
+        }
+        // wgpu panics if a view outlives the mapping.
+        staging.unmap();
+        self.buffers.insert(STAGING, staging.clone());
+        Ok(staging)
+    }
+
+    /// A buffer of at least `bytes` bytes of [`UNWRITTEN`].
+    fn unwritten(&mut self, context: &Context, bytes: u64) -> Result<wgpu::Buffer, DeviceError> {
+        if let Some(buffer) = self.buffers.get(UNWRITTEN_WORDS).filter(|buffer| buffer.size() >= bytes) {
+            return Ok(buffer.clone());
+        }
+        let words = vec![UNWRITTEN; (bytes / 4) as usize];
+        let contents = bytemuck::cast_slice(&words);
+        let buffer = filled_buffer(&context.device, UNWRITTEN_WORDS, BufferUsages::COPY_SRC, contents)?;
+        self.buffers.insert(UNWRITTEN_WORDS, buffer.clone());
         Ok(buffer)
     }
 
@@ -109,6 +192,7 @@ impl Transfer {
             per_group_points: batch.points.is_some(),
             keep_previous: batch.previous.is_some(),
             means: details,
+            choice: context.choice,
         };
         let storage = BufferUsages::STORAGE | BufferUsages::COPY_DST | BufferUsages::COPY_SRC;
         let plan = &chunk.plan;
@@ -127,20 +211,20 @@ impl Transfer {
         let epoch = next_epoch();
         let witness = self.buffer(context, EPOCH, 4, storage)?;
         let own = chunk.groups.clone();
-        scoped(&context.device, || {
-            let queue = &context.queue;
-            queue.write_buffer(&loss_buffer, 0, bytemuck::cast_slice(&losses));
-            queue.write_buffer(&witness, 0, bytemuck::bytes_of(&epoch));
-            if let (Some(buffer), Some(values)) = (&betas, batch.betas) {
-                queue.write_buffer(buffer, 0, bytemuck::cast_slice(&values[own.clone()]));
-            }
-            if let (Some(buffer), Some(values)) = (&points, batch.points) {
-                queue.write_buffer(buffer, 0, bytemuck::cast_slice(&values[own.clone()]));
-            }
-            if let Some(previous) = batch.previous {
-                queue.write_buffer(&weights, 0, bytemuck::cast_slice(&chunk.rows(shape, previous)));
-            }
-        })?;
+        let previous = batch.previous.map(|previous| chunk.rows(shape, previous));
+        let mut uploads: Vec<(&wgpu::Buffer, &[u8])> =
+            vec![(&loss_buffer, bytemuck::cast_slice(&losses)), (&witness, bytemuck::bytes_of(&epoch))];
+        if let (Some(buffer), Some(values)) = (&betas, batch.betas) {
+            uploads.push((buffer, bytemuck::cast_slice(&values[own.clone()])));
+        }
+        if let (Some(buffer), Some(values)) = (&points, batch.points) {
+            uploads.push((buffer, bytemuck::cast_slice(&values[own.clone()])));
+        }
+        if let Some(previous) = &previous {
+            uploads.push((&weights, bytemuck::cast_slice(previous)));
+        }
+        uploads.retain(|(_, contents)| !contents.is_empty());
+        let staging = self.stage(context, &uploads)?;
 
         let bindings = Bindings {
             losses: Some(loss_buffer.as_entire_buffer_binding()),
@@ -166,6 +250,8 @@ impl Transfer {
             (Slot::Status, Some(&status)),
             (Slot::Slopes, slopes.as_ref()),
             (Slot::Means, means.as_ref()),
+            // Only to see that it was written.
+            (Slot::Scores, scores.as_ref().filter(|_| plan.config().normalize != Normalize::None)),
         ];
         let sources: Vec<_> = sources.into_iter().filter_map(|(slot, buffer)| Some((slot, buffer?))).collect();
         for &(slot, _) in &sources {
@@ -173,10 +259,20 @@ impl Transfer {
             parts.push(Part { slot, start: end, bytes });
             end += bytes;
         }
+        let outputs = || sources.iter().filter(|(slot, _)| *slot != Slot::Weights);
+        let unwritten = self.unwritten(context, outputs().map(|&(slot, _)| bytes(slot)).max().unwrap_or(4))?;
         let read_back = self.buffer(context, READ_BACK, end + 4, BufferUsages::MAP_READ | BufferUsages::COPY_DST)?;
-        let (sender, mapped) = oneshot_channel();
-        let submission = scoped(&context.device, || {
+        let (submission, mapped, staging_mapped) = scoped(&context.device, || {
             let mut encoder = context.device.create_command_encoder(&Default::default());
+            let mut place = 0;
+            for (buffer, contents) in &uploads {
+                let bytes = contents.len() as u64;
+                encoder.copy_buffer_to_buffer(&staging, place, buffer, 0, bytes);
+                place += bytes;
+            }
+            for &(slot, buffer) in outputs() {
+                encoder.copy_buffer_to_buffer(&unwritten, 0, buffer, 0, bytes(slot));
+            }
             {
                 let mut pass = encoder.begin_compute_pass(&Default::default());
                 for kernel in &bound {
@@ -188,13 +284,10 @@ impl Transfer {
             }
             encoder.copy_buffer_to_buffer(&witness, 0, &read_back, end, 4);
             let submission = context.queue.submit([encoder.finish()]);
-            read_back.slice(..end + 4).map_async(wgpu::MapMode::Read, move |result| {
-                // The receiver is gone if the caller gave up: nobody wants the answer.
-                let _ = sender.send(result);
-            });
-            submission
+            let mapped = map(read_back.slice(..end + 4), wgpu::MapMode::Read);
+            (submission, mapped, map(staging.slice(..), wgpu::MapMode::Write))
         })?;
-        Ok(InFlight { submission, epoch, transfer: self, chunk, parts, mapped })
+        Ok(InFlight { submission, epoch, transfer: self, chunk, parts, mapped, staging_mapped })
     }
 }
 
@@ -209,9 +302,11 @@ impl InFlight {
     ) -> Result<Transfer, HostError> {
         waiting.begin(&self.submission);
         // Mapping is the one call that fails on a lost device.
-        match self.mapped.receive().await {
-            Some(Ok(())) => {}
-            Some(Err(_)) | None => return Err(context.mapping_error().into()),
+        for mapped in [&self.mapped, &self.staging_mapped] {
+            match mapped.receive().await {
+                Some(Ok(())) => {}
+                Some(Err(_)) | None => return Err(context.mapping_error().into()),
+            }
         }
         let read_back = &self.transfer.buffers[READ_BACK];
         let end = self.parts.iter().map(|part| part.start + part.bytes).max().unwrap_or(0);
@@ -222,9 +317,16 @@ impl InFlight {
         if view[end as usize..] != self.epoch.to_ne_bytes() {
             return Err(DeviceError::Skipped.into());
         }
+        let own = self.chunk.plan.shape();
+        for part in self.parts.iter().filter(|part| part.slot != Slot::Weights) {
+            let words: &[u32] = bytemuck::cast_slice(&view[part.start as usize..(part.start + part.bytes) as usize]);
+            let count = if part.slot == Slot::Status { own.groups() } else { own.weights_len() };
+            if words[..count].contains(&UNWRITTEN) {
+                return Err(DeviceError::Skipped.into());
+            }
+        }
         for part in &self.parts {
             let view = &view[part.start as usize..(part.start + part.bytes) as usize];
-            let own = self.chunk.plan.shape();
             let rows = |view: &[u8], values: &mut [f32]| {
                 self.chunk.scatter(shape, &bytemuck::cast_slice(view)[..own.weights_len()], values);
             };
@@ -232,6 +334,7 @@ impl InFlight {
                 Slot::Weights => rows(view, outputs.weights),
                 Slot::Slopes => outputs.slopes.iter_mut().for_each(|values| rows(view, values)),
                 Slot::Means => outputs.means.iter_mut().for_each(|values| rows(view, values)),
+                Slot::Scores => {}
                 _ => {
                     if let Some(status) = &mut outputs.status {
                         status[self.chunk.groups.clone()].copy_from_slice(&bytemuck::cast_slice(view)[..own.groups()]);
@@ -243,5 +346,45 @@ impl InFlight {
         drop(view);
         read_back.unmap();
         Ok(self.transfer)
+    }
+}
+
+impl Context {
+    /// Uploads losses in chunks, as batches are, and does nothing with them. Returns the time from the first word to the device's
+    /// being done.
+    pub(super) async fn upload_all(&self, losses: &[f32], waiting: &Waiting) -> Result<Duration, HostError> {
+        let words = (self.chunk_bytes / 4).max(1) as usize;
+        let target = empty_buffer(
+            &self.device,
+            "uploaded",
+            self.chunk_bytes.min(4 * losses.len() as u64),
+            BufferUsages::COPY_DST,
+        )?;
+        let start = Instant::now();
+        let mut in_flight: VecDeque<(Transfer, wgpu::SubmissionIndex, Mapped)> = VecDeque::new();
+        let mut chunks = losses.chunks(words);
+        loop {
+            let chunk = chunks.next();
+            let mut transfer = Transfer::default();
+            if in_flight.len() == IN_FLIGHT || chunk.is_none() {
+                let Some((oldest, submission, mapped)) = in_flight.pop_front() else { break };
+                waiting.begin(&submission);
+                if !matches!(mapped.receive().await, Some(Ok(()))) {
+                    return Err(self.mapping_error().into());
+                }
+                transfer = oldest;
+            }
+            let Some(chunk) = chunk else { continue };
+            let uploads = [(&target, bytemuck::cast_slice(chunk))];
+            let staging = transfer.stage(self, &uploads)?;
+            let (submission, mapped) = scoped(&self.device, || {
+                let mut encoder = self.device.create_command_encoder(&Default::default());
+                encoder.copy_buffer_to_buffer(&staging, 0, &target, 0, 4 * chunk.len() as u64);
+                let submission = self.queue.submit([encoder.finish()]);
+                (submission, map(staging.slice(..), wgpu::MapMode::Write))
+            })?;
+            in_flight.push_back((transfer, submission, mapped));
+        }
+        Ok(start.elapsed())
     }
 }

@@ -26,6 +26,16 @@ pub(crate) fn context() -> &'static Context {
     CONTEXT.get_or_init(|| Context::new(&choice()).unwrap_or_else(|error| panic!("{error}")))
 }
 
+/// The seeds of random plans: all of them, or a share on `SwiftShader`, which takes half a second to make a plan's pipelines, most
+/// of it in code of its own that no plan changes.
+pub(crate) fn seeds(all: std::ops::Range<u64>) -> impl Iterator<Item = u64> {
+    all.step_by(if is_swiftshader() { 10 } else { 1 })
+}
+
+pub(crate) fn is_swiftshader() -> bool {
+    context().adapter().name.contains("SwiftShader")
+}
+
 /// A test by its function's name.
 macro_rules! trials {
     ($($module:ident :: $name:ident),* $(,)?) => {
@@ -41,6 +51,9 @@ fn main() {
     if !can_run && !must_run {
         eprintln!("no GPU adapter, not even a software one: all tests of this binary are ignored");
     }
+    if can_run {
+        eprintln!("adapter: {}", context().adapter());
+    }
     let trials = trials![
         agreement::oracle_cases_come_out_within_the_derived_bounds,
         agreement::awkward_inputs_get_their_documented_answers,
@@ -54,6 +67,10 @@ fn main() {
         invariance::large_groups_have_the_same_bits_in_every_layout,
         invariance::repeated_runs_have_the_same_bits,
         invariance::subgroups_and_workgroup_memory_give_the_same_bits,
+        invariance::every_choice_of_layout_gives_the_same_bits,
+        invariance::every_choice_for_a_step_gives_the_same_bits,
+        invariance::chunks_that_are_copied_in_pieces_do_not_show,
+        invariance::workloads_repeat_their_groups,
         embedding::requirements_of_small_batches_are_the_downlevel_defaults,
         embedding::limits_that_are_too_low_are_named,
         embedding::buffers_are_described_and_just_large_enough,

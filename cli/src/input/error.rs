@@ -144,10 +144,15 @@ pub(crate) enum Problem {
         wanted: &'static str,
         found: String,
     },
+    LongLine {
+        bytes: usize,
+    },
     Open(io::Error),
     Read(io::Error),
     Empty,
     Utf16,
+    /// Lines that end as on computers before 2001.
+    CarriageReturns,
     NotUtf8 {
         text: String,
     },
@@ -234,6 +239,9 @@ impl fmt::Display for Problem {
             Self::LongRecord { length } => {
                 write!(f, "says that it has {length} bytes, which no event has: the file is damaged here")
             }
+            Self::LongLine { bytes } => {
+                write!(f, "is a line of more than {bytes} bytes, which no log has: is it the right file?")
+            }
             Self::NotAnEvent => f.write_str("is no TensorBoard event, although its checksum is right"),
             Self::JsonArray => {
                 f.write_str("is a list, but JSON Lines have one object a line (jq: `jq -c '.[]' FILE`)")
@@ -251,6 +259,9 @@ impl fmt::Display for Problem {
             Self::Read(error) => write!(f, "cannot be read: {error}"),
             Self::Empty => f.write_str("is empty: the first line has to name the columns"),
             Self::Utf16 => f.write_str("is UTF-16 text: save it as UTF-8"),
+            Self::CarriageReturns => {
+                f.write_str("has lines that end in a carriage return alone: end them with line feeds, or with both")
+            }
             Self::NotUtf8 { text } => write!(f, "{text:?} is not UTF-8 text: save the file as UTF-8"),
             Self::NoColumn { name, option, header } => {
                 write!(f, "no column {name:?} among {}: name it with {option}", list(header))?;

@@ -8,7 +8,7 @@
 use super::error::{Fault, Problem, StepFault};
 use super::memo::Memo;
 use super::values::{number, shown, step, step_of_number};
-use super::{ColumnNames, Target};
+use super::{ColumnNames, LONGEST_LINE, Target};
 use crate::runs::{ComponentId, Place, RunId, Unit};
 use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use std::borrow::Cow;
@@ -17,6 +17,9 @@ use std::io::{BufRead, BufReader, Read};
 
 /// Bytes read at once.
 const BUFFER: usize = 1 << 18;
+
+/// Keys are compared all with all among so many.
+const FEW: usize = 16;
 
 /// Reads one source.
 ///
@@ -29,9 +32,12 @@ pub(super) fn read(input: impl Read, target: &mut Target<'_>) -> Result<(), Faul
     loop {
         text.clear();
         line += 1;
-        let read = input.read_until(b'\n', &mut text);
+        let read = input.by_ref().take(LONGEST_LINE as u64 + 1).read_until(b'\n', &mut text);
         if read.map_err(|error| Fault::new(Unit::Line, line, Problem::Read(error)))? == 0 {
             return Ok(());
+        }
+        if text.len() > LONGEST_LINE {
+            return Err(Fault::new(Unit::Line, line, Problem::LongLine { bytes: LONGEST_LINE }));
         }
         let mark = if line == 1 { &b"\xef\xbb\xbf"[..] } else { b"" };
         let object = text.strip_prefix(mark).unwrap_or(&text).trim_ascii();
@@ -86,10 +92,8 @@ impl Rows {
             }
         };
         let Object(fields) = &object;
-        for (i, (key, _)) in fields.iter().enumerate() {
-            if fields[..i].iter().any(|(other, _)| other == key) {
-                return Err(at(Problem::ColumnTwice { name: key.to_string() }));
-            }
+        if let Some(name) = twice(fields) {
+            return Err(at(Problem::ColumnTwice { name: name.to_owned() }));
         }
         let find = |name: &str| fields.iter().find(|(key, _)| key == name).map(|(_, value)| value);
         let require = |name: &str, option| {
@@ -158,6 +162,20 @@ impl Rows {
             run
         }))
     }
+}
+
+/// A key that is there twice.
+fn twice<'a>(fields: &'a [(Cow<'_, str>, Field<'_>)]) -> Option<&'a str> {
+    if fields.len() <= FEW {
+        let mut keys = fields.iter().enumerate();
+        return keys
+            .find(|&(i, (key, _))| fields[..i].iter().any(|(other, _)| other == key))
+            .map(|(_, (key, _))| &**key);
+    }
+    // Sorted: comparing all with all would take hours for a million keys.
+    let mut keys: Vec<&str> = fields.iter().map(|(key, _)| &**key).collect();
+    keys.sort_unstable();
+    keys.windows(2).find(|pair| pair[0] == pair[1]).map(|pair| pair[0])
 }
 
 fn component_of(known: &mut Memo<Option<ComponentId>>, name: &str, target: &mut Target<'_>) -> Option<ComponentId> {
@@ -373,5 +391,17 @@ mod tests {
         for text in [r#"{"NaN": 1}"#, "", "\"\\", r#"{"a": nan}"#] {
             assert_eq!(quoted(text), None, "{text}");
         }
+    }
+
+    #[test]
+    fn a_line_without_an_end_is_refused() {
+        let text = [&b"{\"run\":\"r\",\"step\":0,\"a\":1}\n{\"run\":\""[..], &vec![b'x'; LONGEST_LINE]].concat();
+        let mut log = crate::runs::Log::new(2, crate::runs::OnDuplicate::Error);
+        let (options, mut left_out) = (crate::input::Options::default(), crate::input::LeftOut::default());
+        let mut target = Target { number: 0, options: &options, sink: &mut log, left_out: &mut left_out };
+        let fault = read(&*text, &mut target).map(|()| "read").err();
+        assert!(fault.is_some_and(|fault| {
+            matches!(*fault.problem, Problem::LongLine { .. }) && fault.place.is_some_and(|(_, line)| line == 2)
+        }));
     }
 }

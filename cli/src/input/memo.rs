@@ -1,12 +1,11 @@
 //! Names seen before, with what they stand for.
 
-use std::collections::HashMap;
+use indexmap::IndexMap;
 
 /// Bytes of names and what they stand for; quick where names come in the same order again and again, as in logs.
 #[derive(Debug)]
 pub(super) struct Memo<T> {
-    known: Vec<(Box<[u8]>, T)>,
-    positions: HashMap<Box<[u8]>, usize>,
+    known: IndexMap<Box<[u8]>, T>,
     /// Position of the name that came last.
     last: usize,
 }
@@ -16,27 +15,25 @@ const FEW: usize = 8;
 
 impl<T: Copy> Memo<T> {
     pub(super) fn new() -> Self {
-        Self { known: Vec::new(), positions: HashMap::new(), last: 0 }
+        Self { known: IndexMap::new(), last: 0 }
     }
 
     /// What a name stands for, if it was seen before.
     pub(super) fn get(&mut self, name: &[u8]) -> Option<T> {
         let guesses = [self.last, self.last + 1, 0];
-        let is_it = |&at: &usize| self.known.get(at).is_some_and(|(known, _)| **known == *name);
+        let is_it = |&at: &usize| self.known.get_index(at).is_some_and(|(known, _)| **known == *name);
         let at = match guesses.into_iter().find(is_it) {
             Some(at) => at,
             None if self.known.len() <= FEW => (0..self.known.len()).find(is_it)?,
-            None => *self.positions.get(name)?,
+            None => self.known.get_index_of(name)?,
         };
         self.last = at;
-        Some(self.known[at].1)
+        Some(self.known[at])
     }
 
     /// Keeps what a name stands for.
     pub(super) fn insert(&mut self, name: &[u8], value: T) {
-        self.last = self.known.len();
-        self.positions.insert(name.into(), self.last);
-        self.known.push((name.into(), value));
+        self.last = self.known.insert_full(name.into(), value).0;
     }
 }
 

@@ -7,14 +7,14 @@ pub(crate) use actions::Action;
 pub(crate) use params::{Balance, constants, table};
 
 use super::bindings::{Bound, BoundKernel, bound_kernel, check, check_overlaps};
-use super::device::{empty_buffer, filled_buffer, scoped};
+use super::device::{check_alive, check_upload, empty_buffer, filled_buffer, scoped};
 use super::error::{BindError, KernelError, LoadError};
 use super::kernels::{self, Kernels, Pipeline, PipelineKey};
 use super::params::Params;
 use super::requirements::Requirements;
 use super::slots::{BALANCE_BINDING, KernelOptions, Slot, Stage};
 use super::source::{BalancerSource, Source};
-use super::tuning::{Tuning, spread};
+use super::tuning::{Choice, Tuning, spread};
 use crate::balancer::{BalancerPlan, BalancerState, Feed};
 use crate::status::Status;
 use std::sync::Arc;
@@ -99,11 +99,18 @@ impl Kernels {
     /// # Errors
     /// A limit of the device that is too low, or what wgpu reports.
     pub fn balancer(&self, plan: &BalancerPlan) -> Result<Balancer, KernelError> {
+        self.balancer_with(plan, Choice::default())
+    }
+
+    /// As [`Kernels::balancer`], laid out on the device as the caller chooses. The ring is always read directly.
+    ///
+    /// # Errors
+    /// As [`Kernels::balancer`]; a choice that cannot be had.
+    pub fn balancer_with(&self, plan: &BalancerPlan, choice: Choice) -> Result<Balancer, KernelError> {
         let device = self.device();
         let limits = device.limits();
         let most = limits.max_compute_workgroups_per_dimension;
-        let tuning = Tuning::choose(plan.plan(), Stage::Fused, self.subgroup_sizes(), most)
-            .ok_or(KernelError::TooManyGroups { groups: plan.shape().groups() })?;
+        let tuning = Tuning::choose(plan.plan(), Stage::Fused, choice, self.subgroup_sizes(), most)?;
         // What pushes need; the others' limits are checked when they are bound.
         Requirements::actions(plan, &tuning, &[Action::Step, Action::Accumulate])?.check_limits(&limits)?;
 
@@ -300,12 +307,14 @@ impl Balancer {
             state.betas.as_deref().map(bytemuck::cast_slice),
             self.inner.log.as_ref().map(|_| bytemuck::cast_slice(&state.log)),
         ];
-        scoped(self.inner.kernels.device(), || {
+        let device = self.inner.kernels.device();
+        check_upload(device, contents.into_iter().flatten().map(|contents| contents.len() as u64).sum())?;
+        scoped(device, || {
             for ((buffer, _), contents) in self.parts().zip(contents.into_iter().flatten()) {
                 queue.write_buffer(buffer, 0, contents);
             }
         })?;
-        Ok(())
+        Ok(check_alive(device)?)
     }
 
     /// The buffers of the state with the words that count, in the order of [`BalancerState::from_words`].
@@ -402,8 +411,7 @@ fn range_bytes(binding: &wgpu::BufferBinding<'_>) -> u64 {
 /// # Errors
 /// More workgroups than any device can count.
 pub fn balancer_shader_text(plan: &BalancerPlan, subgroup_sizes: Option<(u32, u32)>) -> Result<String, KernelError> {
-    let tuning = Tuning::choose(plan.plan(), Stage::Fused, subgroup_sizes, 65_535)
-        .ok_or(KernelError::TooManyGroups { groups: plan.shape().groups() })?;
+    let tuning = Tuning::choose(plan.plan(), Stage::Fused, Choice::default(), subgroup_sizes, 65_535)?;
     Ok(text(plan, &tuning).0.text())
 }
 
@@ -415,8 +423,7 @@ impl Requirements {
     /// More workgroups than any device can count, or a buffer larger than this library binds.
     pub fn balancer(plan: &BalancerPlan) -> Result<Self, KernelError> {
         let per_dimension = wgpu::Limits::downlevel_defaults().max_compute_workgroups_per_dimension;
-        let tuning = Tuning::choose(plan.plan(), Stage::Fused, None, per_dimension)
-            .ok_or(KernelError::TooManyGroups { groups: plan.shape().groups() })?;
+        let tuning = Tuning::choose(plan.plan(), Stage::Fused, Choice::default(), None, per_dimension)?;
         Self::actions(plan, &tuning, &Action::ALL)
     }
 
