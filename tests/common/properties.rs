@@ -497,7 +497,7 @@ pub fn layouts_do_not_show(path: &Path, setting: &Setting) {
 /// Groups of several sizes in one ragged batch have the bits that they have among their like.
 pub fn ragged_groups_are_as_uniform_ones(path: &Path, setting: &Setting) {
     // A prior is for the largest group, and may leave a small one without a positive factor.
-    let setting = setting.with(|config| without_prior(config));
+    let setting = setting.with(without_prior);
     let problem = setting.problem();
     let random = &mut setting.random();
     let sizes = [1, setting.components.div_ceil(2), setting.components];

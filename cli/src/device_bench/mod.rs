@@ -43,7 +43,7 @@ fn gpu_error(error: HostError) -> Error {
 }
 
 fn open(arguments: &BenchArguments) -> Result<Context, Error> {
-    Ok(backend::context(&arguments.backend)?)
+    backend::context(&arguments.backend)
 }
 
 /// The groups that a batch repeats: their losses, row-major.

@@ -9,7 +9,7 @@ use crate::gpu::balancer::{self, Action, Balance};
 use crate::gpu::kernels::constants;
 use crate::gpu::params::{self, Params};
 use crate::gpu::slots::{BALANCE_BINDING, KernelOptions, Slot, Stage, is_writable, slots};
-use crate::gpu::source::Source;
+use crate::gpu::source::{Source, Team};
 use crate::plan::Plan;
 use crate::reference;
 use crate::shape::{Layout, Shape};
@@ -27,7 +27,7 @@ fn all_texts() -> Vec<(String, Source, Values)> {
     let balancers = balancer_texts().into_iter().map(|(_, _, source, values)| (source, values));
     let name = |number: usize, source: &Source| {
         let kind = if source.balancer.is_some() { "balancer" } else { "batch" };
-        format!("{kind}-{number:04}{}", if source.subgroups { "-subgroups" } else { "" })
+        format!("{kind}-{number:04}{}", if uses_subgroups(source) { "-subgroups" } else { "" })
     };
     let numbered = batch.chain(balancers).enumerate();
     numbered.map(|(number, (source, values))| (name(number, &source), source, values)).collect()
@@ -89,9 +89,13 @@ fn texts_inputs_and_answers_for_tint() {
     }
 }
 
+fn uses_subgroups(source: &Source) -> bool {
+    matches!(source.team, Team::Subgroup)
+}
+
 fn write_text(folder: &Path, name: &str, source: Source) {
     // naga 30 refuses the directive, Tint wants it.
-    let enable = if source.subgroups { "enable subgroups;\n" } else { "" };
+    let enable = if uses_subgroups(&source) { "enable subgroups;\n" } else { "" };
     std::fs::write(folder.join(format!("{name}.wgsl")), format!("{enable}{}", source.text())).unwrap();
 }
 
@@ -167,7 +171,7 @@ fn batch_runs(folder: &Path) -> Vec<Value> {
                         "text": name,
                         "entry_point": Stage::Fused.entry_point(),
                         "constants": values_json(&constants(Stage::Fused, &plan, options, &tuning)),
-                        "subgroups": source.subgroups,
+                        "subgroups": uses_subgroups(&source),
                         "workgroups": tuning.workgroups,
                         "buffers": buffers,
                         "losses": Slot::Losses.binding(),
@@ -217,7 +221,7 @@ fn balancer_runs(folder: &Path) -> Vec<Value> {
                     "text": name,
                     "entry_point": Action::Step.entry_point(),
                     "constants": values_json(&values),
-                    "subgroups": source.subgroups,
+                    "subgroups": uses_subgroups(&source),
                     "workgroups": tuning.workgroups,
                     "buffers": buffers,
                     "losses": Slot::Losses.binding(),
