@@ -5,9 +5,10 @@
 mod common;
 
 use common::edge_cases;
+use common::oracle::check_oracle;
 use common::problem::{
-    POISON, Problem, Random, Tally, bits, check_oracle, check_regrouped, compare, group_bits, outputs, poisoned,
-    random_losses, random_problem,
+    POISON, Problem, Random, Tally, bits, check_regrouped, compare, group_bits, outputs, poisoned, random_losses,
+    random_problem,
 };
 use softadapt::{Batch, BatchError, Config, Layout, Normalize, Outputs, Plan, Shape, Status, Strides, Weights, cpu};
 
@@ -177,6 +178,44 @@ fn losses_that_take_no_part_have_no_effect() {
     assert_eq!(bits(&dirty.slopes), bits(&clean.slopes));
     assert_eq!(dirty.status, vec![Status::OK; 20]);
     assert!(dirty.means.iter().filter(|mean| mean.is_nan()).count() > 40);
+}
+
+/// Where the answer jumps, f32 may be on the other side of the step; the bounds know it.
+#[test]
+fn bounds_cover_the_steps_of_the_answer() {
+    let check = |config: Config, losses: Vec<f32>| {
+        let plan = Plan::new(config, Shape::new(1, losses.len() / 2, 2).unwrap()).unwrap();
+        let problem = Problem { plan, losses, betas: None, points: None, previous: None };
+        compare(&problem, &answer(&problem), &mut Tally::default(), "a step");
+    };
+    // The gap across which epsilon is left out, 87.3365, between a component without a prior and the others.
+    for k in -300..300 {
+        let beta = 87.336_544_75 / 0.75 * (1.0 + f64::from(k) * 3e-9);
+        check(Config::original().with_prior([0.0, 1.0, 2.0]).with_beta(beta), vec![0.0, 1.0, 0.0, 0.25, 1.0, 1.0]);
+    }
+    // Means that f32 rounds to zero: then the plain softmax answers.
+    for epsilon in [0.0, 1e-8] {
+        check(Config::loss_weighted().with_epsilon(epsilon), vec![1e-45, 0.0, 0.0, 1e-45]);
+        check(Config::loss_weighted().with_epsilon(epsilon), vec![0.0, 0.0, 0.0, 1e-45]);
+    }
+}
+
+/// More groups than f32 can count: the last ones have the bits of the first ones.
+#[test]
+fn two_to_the_24_and_one_groups() {
+    const GROUPS: usize = (1 << 24) + 1;
+    let plan = Plan::new(Config::original(), Shape::new(GROUPS, 2, 2).unwrap()).unwrap();
+    // Period 97: no power of two that a lost bit would leave unnoticed.
+    let loss = |group: usize| [1.0, 1.0 + (group % 97) as f32 / 8.0, 2.0, 1.5];
+    let losses: Vec<f32> = (0..GROUPS).flat_map(loss).collect();
+    let mut weights = vec![POISON; 2 * GROUPS];
+    cpu::weigh_into(&plan, &Batch::new(&losses), &mut Outputs::new(&mut weights)).unwrap();
+    let few =
+        cpu::weigh(&plan.with_shape(Shape::new(97, 2, 2).unwrap()).unwrap(), &Batch::new(&losses[..388])).unwrap();
+    assert!(few.weights.windows(4).all(|pair| pair[0] != pair[2]), "groups can be told apart");
+    for (i, chunk) in weights.chunks(194).enumerate() {
+        assert_eq!(chunk, &few.weights[..chunk.len()], "from group {}", 97 * i);
+    }
 }
 
 /// Awkward sizes that only f32 stumbles over, with answers known by hand.

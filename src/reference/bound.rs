@@ -15,9 +15,9 @@
 //! `depth(k)` is the longest chain of additions that any path uses for k terms: partial sums of 8 points, of 16
 //! components or more.
 
-use super::{mean_factor, normalizes, scale, shifted_epsilon};
+use super::{UNDERFLOW_GAP, mean_factor, normalizes, scale, shifted_epsilon};
 use crate::batch::Batch;
-use crate::config::{Normalize, OnNonFinite};
+use crate::config::{Normalize, OnNegativeMean, OnNonFinite};
 use crate::error::BatchError;
 use crate::plan::Plan;
 
@@ -31,6 +31,7 @@ const HUGE: f64 = 1e38;
 /// Absolute error bounds of an f32 path, laid out as the weights; infinite where no bound can be given (cancellation
 /// that leaves no digits, numbers at the edge of f32's range).
 #[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct ErrorBounds {
     /// Of [`Weights::weights`](crate::Weights::weights).
     pub weights: Vec<f64>,
@@ -202,6 +203,14 @@ fn weight_bounds(plan: &Plan, beta: f64, points: usize, slopes: Rows, means: Row
             unknown
         };
     };
+    // Where f32 may find every mean zero, it may answer with the plain softmax, whatever epsilon is.
+    let may_vanish = |i: usize| {
+        let below = config.on_negative_mean == OnNegativeMean::Clamp && means.value[i] < 0.0;
+        prior(i) == 0.0 || below || means.value[i].abs() <= means.bound[i]
+    };
+    if uses_mean && rows().all(may_vanish) {
+        return unknown;
+    }
     let shift = scores[top];
     let largest = rows().map(|i| scores[i]).fold(f64::NEG_INFINITY, f64::max);
     let smallest = rows().map(|i| scores[i]).fold(f64::INFINITY, f64::min);
@@ -214,6 +223,11 @@ fn weight_bounds(plan: &Plan, beta: f64, points: usize, slopes: Rows, means: Row
     if largest - smallest <= spread_bound || beta.abs() < 2.0 * TINY {
         // f32 may find all scores equal, or beta 0, which leaves epsilon out.
         epsilon_interval[0] = 0.0;
+    }
+    let gap = beta * (largest - shift);
+    if (gap - UNDERFLOW_GAP).abs() <= epsilon_error {
+        // On either side of the gap across which epsilon is left out.
+        epsilon_interval = [0.0, config.epsilon * (gap + epsilon_error).exp()];
     }
 
     let mut low = vec![0.0; components];

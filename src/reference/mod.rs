@@ -10,7 +10,7 @@ mod slopes;
 mod softmax;
 
 pub use bound::{ErrorBounds, error_bounds};
-pub(crate) use softmax::shifted_epsilon;
+pub(crate) use softmax::{UNDERFLOW_GAP, shifted_epsilon};
 
 use crate::batch::{Batch, Outputs, Weights};
 use crate::config::{Config, Normalize, OnNegativeMean, OnNonFinite, Scale};

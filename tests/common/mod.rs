@@ -6,3 +6,4 @@ pub mod balancer;
 pub mod edge_cases;
 pub mod oracle;
 pub mod problem;
+pub mod properties;

@@ -1,7 +1,6 @@
 //! Random problems: plans with data, answered by the reference, and the comparison with an f32 path's answer.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use super::oracle::{Exact, cases};
 use softadapt::reference::{self, ErrorBounds};
 use softadapt::{
     Batch, Config, Layout, LossWeighting, Normalize, OnNegativeMean, OnNonFinite, Outputs, Plan, Scale, Shape, Slope,
@@ -401,39 +400,6 @@ pub fn group_bits(problem: &Problem, answer: &Weights<f32>, group: usize) -> (u3
         .map(|i| [answer.weights[i], answer.slopes[i], answer.means[i]])
         .map(|row| [bits(&row)[0], bits(&row)[1], bits(&row)[2]]);
     (answer.status[group].bits(), rows.collect())
-}
-
-/// Every case of the oracle through an f32 path: within the derived bounds of the reference, and the packages' own kind of
-/// inputs (orders up to 6, `|beta * slope|` below 50) within 1e-5 of the 80-digit weights, absolutely.
-///
-/// Left out of the latter: two cases without a mean loss, where the packages give zeros and this library the plain
-/// softmax; cases whose weights are not determined in f32 at all (infinite bound); and for weights above 1, which only
-/// negative mean losses make, the error counts relative to the largest.
-pub fn check_oracle(answer: impl Fn(&Problem) -> Weights<f32>) {
-    let (mut compared, mut strict) = (0, 0);
-    for case in cases() {
-        let Ok(plan) = case.plan() else { continue };
-        let losses: Vec<f32> = case.padded_losses().iter().map(|&loss| loss as f32).collect();
-        let problem = Problem { plan, losses, betas: None, points: None, previous: None };
-        let found = answer(&problem);
-        compare(&problem, &found, &mut Tally::default(), &case.id);
-        compared += 1;
-        let Exact::Known { weights, slopes, .. } = &case.exact else { continue };
-        let steep = slopes.iter().fold(0.0f64, |m, s| m.max((case.beta * s).abs()));
-        let left_out = case.is_ragged_beyond_padding()
-            || found.status[0].contains(Status::ZERO_MEAN_LOSS)
-            || problem.exact().1.weights.iter().any(|bound| bound.is_infinite());
-        if left_out || steep >= 50.0 || problem.plan.order().is_none_or(|order| order > 6) {
-            continue;
-        }
-        let largest = weights.iter().fold(1.0f64, |m, w| m.max(w.abs()));
-        for (value, exact) in found.weights.iter().zip(weights) {
-            let error = (f64::from(*value) - exact).abs();
-            assert!(error < 1e-5 * largest, "{}: {value:e}, exact {exact:e}", case.id);
-        }
-        strict += 1;
-    }
-    assert!(compared > 350 && strict > 250, "{compared} cases, {strict} held to 1e-5");
 }
 
 /// Groups of the problem alone, repeated, shuffled and some of them, in both dense layouts: each has the bits that it has in

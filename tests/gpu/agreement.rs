@@ -1,9 +1,9 @@
 //! Staged and fused kernels against the reference and the CPU path.
 
 use crate::common::edge_cases;
+use crate::common::oracle::check_oracle;
 use crate::common::problem::{
-    POISON, POISON_STATUS, Problem, Random, Tally, bits, check_oracle, compare, outputs, poisoned, random_losses,
-    random_problem,
+    POISON, POISON_STATUS, Problem, Random, Tally, bits, compare, outputs, poisoned, random_losses, random_problem,
 };
 use crate::context;
 use softadapt::{Config, Layout, LossWeighting, Normalize, OnNegativeMean, Outputs, Plan, Shape, Slope, Weights, cpu};
