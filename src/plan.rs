@@ -68,8 +68,7 @@ impl Plan {
                 return Err(PlanError::PriorLength { factors: prior.len(), components });
             }
             let leading_zeros = prior.iter().take_while(|&&factor| factor == 0.0).count();
-            let smallest = (0..shape.groups()).map(|g| shape.components(g)).filter(|&n| n > 0).min();
-            if let Some(components) = smallest.filter(|&n| n <= leading_zeros) {
+            if let Some(components) = shape.min_components().filter(|&n| n <= leading_zeros) {
                 return Err(PlanError::PriorZeroForGroup { components });
             }
         }

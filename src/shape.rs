@@ -217,6 +217,16 @@ impl Shape {
         }
     }
 
+    /// Components of the smallest group that has some.
+    pub(crate) fn min_components(&self) -> Option<usize> {
+        match &self.components {
+            Components::Uniform { groups, components } => (*groups > 0).then_some(*components),
+            Components::Ragged { offsets, .. } => {
+                offsets.windows(2).map(|pair| (pair[1] - pair[0]) as usize).filter(|&n| n > 0).min()
+            }
+        }
+    }
+
     /// The offsets of a ragged shape, in rows, one more than groups; `None` for a uniform one.
     #[must_use]
     pub fn offsets(&self) -> Option<&[u32]> {

@@ -242,6 +242,45 @@ fn impossible_contents_are_refused() {
         let error = with(place, word).unwrap_err();
         assert!(matches!(error, StateError::Group { .. }), "{place}, {word}: {error}");
     }
+    // The count of a cycle's sum: adding one to the largest number would overflow.
+    let plan = crate::plan(original().with_smoothing(Smoothing::CycleMean).with_every(2));
+    let mut state = Balancer::new(&plan).state().to_bytes();
+    let cycle = head + 4 * 2 * groups;
+    state[cycle..cycle + 4].fill(0xff);
+    let end = state.len() - 4;
+    let sum = crc32fast::hash(&state[..end]);
+    state[end..].copy_from_slice(&sum.to_le_bytes());
+    let error = BalancerState::from_bytes(&plan, &state).unwrap_err();
+    assert!(matches!(error, StateError::Group { what: "the number of weights in the cycle's sum", .. }), "{error}");
+}
+
+/// A loss that is not finite is flagged as long as it takes part, holds its group's weights, and is gone with its slot.
+#[test]
+fn a_bad_loss_ages_out() {
+    let window = 4;
+    // The slope's three points, or the mean's four.
+    for (config, flagged) in [(Config::original().with_order(2), 3), (Config::loss_weighted().with_order(2), window)] {
+        for bad in [f32::NAN, f32::from_bits(0x7f80_0001), f32::INFINITY, f32::NEG_INFINITY] {
+            let plan =
+                BalancerPlan::new(BalancerConfig::new(config.clone()), Shape::new(3, 2, window).unwrap()).unwrap();
+            let mut balancer = Balancer::new(&plan);
+            let losses = |step: usize| [5, 7, 9, 4, 8, 6].map(|i| 1.0 + (i * (step + 2) % 11) as f32 / 4.0);
+            for step in 0..window {
+                balancer.push(&losses(step)).unwrap();
+            }
+            let held = balancer.weights()[2..4].to_vec();
+            let mut spoiled = losses(window);
+            spoiled[3] = bad;
+            balancer.push(&spoiled).unwrap();
+            for step in window + 1..4 * window {
+                let age = step - window - 1;
+                let status = if age < flagged { Status::NON_FINITE } else { Status::OK };
+                assert_eq!(balancer.status(), [Status::OK, status, Status::OK], "{bad} after {age} more");
+                assert_eq!(balancer.weights()[2..4] == held[..], age < flagged, "{bad} after {age} more");
+                balancer.push(&losses(step)).unwrap();
+            }
+        }
+    }
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! Configurations: every setting out of range is named, and written ones come back as they were.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use softadapt::{Config, ConfigError, MAX_BETA, MAX_ORDER};
+use softadapt::{Batch, BatchError, Config, ConfigError, Layout, MAX_BETA, MAX_ORDER, Plan, PlanError, Shape, cpu};
 
 #[test]
 fn settings_out_of_range_are_named_with_their_values() {
@@ -30,6 +30,42 @@ fn settings_out_of_range_are_named_with_their_values() {
 fn messages_name_the_numbers() {
     let message = Config::original().with_order(21).validate().unwrap_err().to_string();
     assert_eq!(message, "accuracy order 21 is not supported: choose one from 1 to 20");
+}
+
+/// Offsets say how many losses there are: fewer or more, of any slice, are refused.
+#[test]
+fn ragged_offsets_that_do_not_fit_the_slices_are_refused() {
+    for layout in [Layout::RowMajor, Layout::TimeMajor] {
+        let shape = Shape::ragged(vec![0, 2, 2, 5], 3).unwrap().with_layout(layout).unwrap();
+        let plan = Plan::new(Config::original(), shape).unwrap();
+        let length = |what, length, needed| Err(BatchError::Length { what, length, needed });
+        let weigh = |losses: usize, points: usize| {
+            let (losses, points) = (vec![1.0f32; losses], vec![3; points]);
+            cpu::weigh(&plan, &Batch { points: Some(&points), ..Batch::new(&losses) }).map(|answer| answer.weights)
+        };
+        // Offsets that run past the end of the losses, and that end short of it.
+        assert_eq!(weigh(12, 3), length("losses", 12, 15));
+        assert_eq!(weigh(18, 3), length("losses", 18, 15));
+        // One a group, the empty one too; not one a row.
+        assert_eq!(weigh(15, 2), length("points", 2, 3));
+        assert_eq!(weigh(15, 5), length("points", 5, 3));
+        assert_eq!(weigh(15, 3).unwrap(), [0.5, 0.5, 1.0 / 3.0, 1.0 / 3.0, 1.0 / 3.0]);
+    }
+}
+
+/// Shapes as large as can be addressed are planned at once: nothing goes through their groups.
+#[test]
+fn plans_of_huge_shapes_take_no_time() {
+    let huge = Shape::new(1 << 55, 2, 2).unwrap();
+    let config = Config::original().with_prior([1.0, 0.5]).with_floor(0.25);
+    assert_eq!(Plan::new(config.clone(), huge.clone()).unwrap().shape().losses_len(), 1 << 57);
+    let sliced = huge.slice(5..1 << 54).unwrap();
+    assert_eq!(Plan::new(config, huge).unwrap().with_shape(sliced).unwrap().shape().groups(), (1 << 54) - 5);
+    let none = Shape::new(1 << 55, 1, 2).unwrap();
+    assert_eq!(
+        Plan::new(Config::original().with_prior([1.0, 2.0]), none),
+        Err(PlanError::PriorLength { factors: 2, components: 1 })
+    );
 }
 
 #[cfg(feature = "serde")]

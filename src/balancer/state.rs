@@ -204,6 +204,11 @@ impl BalancerState {
             if steps > STEPS_FOLD || steps < clock.points {
                 return bad("the number of pushes", steps);
             }
+            // One a push at most until the cycle ends: it is far from overflow and has to stay so.
+            let summed = layout.cycle.map_or(0, |cycle| self.words[cycle + group]);
+            if summed > steps.min(STEPS_FOLD / 2) {
+                return bad("the number of weights in the cycle's sum", summed);
+            }
         }
         check_log(layout, &self.log)
     }

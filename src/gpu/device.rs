@@ -16,7 +16,7 @@ pub(crate) fn scoped<T>(device: &wgpu::Device, calls: impl FnOnce() -> T) -> Res
     // Scopes are a stack.
     let errors = [poll_once(internal.pop()), poll_once(out_of_memory.pop()), poll_once(validation.pop())];
     match errors.into_iter().flatten().next() {
-        Some(error) => Err(error.into()),
+        Some(error) => Err(DeviceError::of(error)),
         None => Ok(result),
     }
 }

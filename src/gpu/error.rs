@@ -117,8 +117,9 @@ impl fmt::Display for DeviceError {
 
 impl std::error::Error for DeviceError {}
 
-impl From<wgpu::Error> for DeviceError {
-    fn from(error: wgpu::Error) -> Self {
+impl DeviceError {
+    /// Not by `From`, which would put wgpu's type into the interface.
+    pub(crate) fn of(error: wgpu::Error) -> Self {
         match error {
             wgpu::Error::OutOfMemory { source } => Self::OutOfMemory { message: source.to_string() },
             wgpu::Error::Validation { description, .. } => Self::Validation { message: description },
