@@ -11,7 +11,7 @@ use std::path::Path;
 
 /// A format that can be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub(crate) enum Format {
+pub enum Format {
     /// Comma-separated values, long or wide
     Csv,
     /// JSON Lines, long or wide
@@ -82,15 +82,29 @@ impl<'a> Content<'a> {
             None => Box::new(progress.watch(io::stdin().lock())),
             Some(path) => Box::new(progress.watch(open(path)?)),
         };
+        let (content, compressed) = Self::unpack(raw, wanted)?;
+        let path = source.path.as_deref().filter(|path| !compressed && path.is_file());
+        Ok(Self { file: path.map(|path| (path, progress)), ..content })
+    }
+
+    /// Looks through one layer of compression of bytes in memory.
+    ///
+    /// # Errors
+    /// They cannot be unpacked.
+    pub(super) fn of(bytes: &'a [u8], wanted: Option<Format>) -> Result<Self, Problem> {
+        Self::unpack(Box::new(bytes), wanted).map(|(content, _)| content)
+    }
+
+    /// What `raw` holds, and whether it was compressed.
+    fn unpack(raw: Box<dyn Read + 'a>, wanted: Option<Format>) -> Result<(Self, bool), Problem> {
         let (head, rest) = peek(raw)?;
         let compression = Compression::of(&head);
-        let path = source.path.as_deref().filter(|path| compression.is_none() && path.is_file());
         let (head, rest) = match compression {
             None => (head, rest),
             Some(compression) => peek(compression.open(io::Cursor::new(head).chain(rest)).map_err(Problem::Read)?)?,
         };
         let format = wanted.map_or_else(|| Format::of(&head), Ok)?;
-        Ok(Self { format, file: path.map(|path| (path, progress)), head, rest })
+        Ok((Self { format, file: None, head, rest }, compression.is_some()))
     }
 
     /// Whether it is Arrow's form of files, not that of streams.

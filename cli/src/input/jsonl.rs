@@ -18,6 +18,9 @@ use std::io::{BufRead, BufReader, Read};
 /// Bytes read at once.
 const BUFFER: usize = 1 << 18;
 
+/// Keys are compared all with all among so many.
+const FEW: usize = 16;
+
 /// Reads one source.
 ///
 /// # Errors
@@ -86,10 +89,8 @@ impl Rows {
             }
         };
         let Object(fields) = &object;
-        for (i, (key, _)) in fields.iter().enumerate() {
-            if fields[..i].iter().any(|(other, _)| other == key) {
-                return Err(at(Problem::ColumnTwice { name: key.to_string() }));
-            }
+        if let Some(name) = twice(fields) {
+            return Err(at(Problem::ColumnTwice { name: name.to_owned() }));
         }
         let find = |name: &str| fields.iter().find(|(key, _)| key == name).map(|(_, value)| value);
         let require = |name: &str, option| {
@@ -158,6 +159,20 @@ impl Rows {
             run
         }))
     }
+}
+
+/// A key that is there twice.
+fn twice<'a>(fields: &'a [(Cow<'_, str>, Field<'_>)]) -> Option<&'a str> {
+    if fields.len() <= FEW {
+        let mut keys = fields.iter().enumerate();
+        return keys
+            .find(|&(i, (key, _))| fields[..i].iter().any(|(other, _)| other == key))
+            .map(|(_, (key, _))| &**key);
+    }
+    // Sorted: comparing all with all would take hours for a million keys.
+    let mut keys: Vec<&str> = fields.iter().map(|(key, _)| &**key).collect();
+    keys.sort_unstable();
+    keys.windows(2).find(|pair| pair[0] == pair[1]).map(|pair| pair[0])
 }
 
 fn component_of(known: &mut Memo<Option<ComponentId>>, name: &str, target: &mut Target<'_>) -> Option<ComponentId> {

@@ -13,7 +13,7 @@ mod source;
 mod table;
 mod values;
 
-pub(crate) use detect::Format as InputFormat;
+pub use detect::Format as InputFormat;
 pub(crate) use error::{InputError, Problem};
 pub(crate) use source::Source;
 
@@ -127,15 +127,7 @@ fn read(
         let content =
             Content::open(source, &progress, options.format).map_err(|problem| InputError::new(source, problem))?;
         let mut target = Target { number, options, sink, left_out: &mut left_out };
-        let unfinished = read_one(source, content, &mut target).map_err(|fault| match *fault.problem {
-            Problem::Doubled(duplicate) => InputError::duplicate(sources, *duplicate),
-            problem => Fault { problem: Box::new(problem), ..fault }.of(source),
-        })?;
-        notes.extend(
-            unfinished.map(|record| {
-                format!("{source}: the last record, {record}, is unfinished; everything before it counts")
-            }),
-        );
+        notes.extend(read_content(sources, content, &mut target)?);
     }
     if let [first, ..] = sources
         && options.selection.selects()
@@ -145,6 +137,32 @@ fn read(
         return Err(InputError::new(first, Problem::NothingSelected { names: left_out.names }));
     }
     Ok(notes)
+}
+
+/// Reads one of the sources, once it is open. Returns what a person should know.
+fn read_content(
+    sources: &[Source],
+    content: Content<'_>,
+    target: &mut Target<'_>,
+) -> Result<Option<String>, InputError> {
+    let source = &sources[target.number];
+    let unfinished = read_one(source, content, target).map_err(|fault| match *fault.problem {
+        Problem::Doubled(duplicate) => InputError::duplicate(sources, *duplicate),
+        problem => Fault { problem: Box::new(problem), ..fault }.of(source),
+    })?;
+    Ok(unfinished
+        .map(|record| format!("{source}: the last record, {record}, is unfinished; everything before it counts")))
+}
+
+/// As [`read`], from memory, as if the bytes came from standard input.
+///
+/// # Errors
+/// As [`read`].
+pub(crate) fn read_bytes(bytes: &[u8], options: &Options, sink: &mut dyn Sink) -> Result<Vec<String>, InputError> {
+    let source = [Source::STDIN];
+    let content = Content::of(bytes, options.format).map_err(|problem| InputError::new(&source[0], problem))?;
+    let mut target = Target { number: 0, options, sink, left_out: &mut LeftOut::default() };
+    Ok(read_content(&source, content, &mut target)?.into_iter().collect())
 }
 
 /// As [`read`]; says on standard error what should be known. Also in a quiet command: something is missing in its answer.

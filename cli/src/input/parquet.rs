@@ -73,3 +73,48 @@ fn dictionaries(schema: &Schema, table: &Table) -> Schema {
     });
     Schema::new(fields.collect::<Vec<_>>())
 }
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+    use super::*;
+    use crate::input::{LeftOut, Options};
+    use crate::runs::{Log, OnDuplicate};
+    use arrow_array::{ArrayRef, Float64Array, Int64Array, RecordBatch, StringArray};
+    use bytes::Bytes;
+    use parquet::arrow::ArrowWriter;
+    use std::cell::Cell;
+
+    /// A file that somebody cuts off after its end, which says where everything is, has been read.
+    #[test]
+    fn files_that_shrink_while_they_are_read_are_errors() {
+        let rows = 1000;
+        let columns: [(&str, ArrayRef); 3] = [
+            ("run", Arc::new(StringArray::from(vec!["r"; rows]))),
+            ("step", Arc::new(Int64Array::from_iter_values(0..rows as i64))),
+            ("a", Arc::new(Float64Array::from_iter_values((0..rows).map(|i| i as f64)))),
+        ];
+        let batch = RecordBatch::try_from_iter(columns).unwrap();
+        let mut writer = ArrowWriter::try_new(Vec::new(), batch.schema(), None).unwrap();
+        writer.write(&batch).unwrap();
+        let whole = Bytes::from(writer.into_inner().unwrap());
+        for left in [0, 4, 100, whole.len() / 2, whole.len()] {
+            let opened = Cell::new(0);
+            let open = || {
+                opened.set(opened.get() + 1);
+                Ok(if opened.get() == 1 { whole.clone() } else { whole.slice(..left) })
+            };
+            let mut log = Log::new(2, OnDuplicate::Error);
+            let options = Options::default();
+            let mut target = Target { number: 0, options: &options, sink: &mut log, left_out: &mut LeftOut::default() };
+            let result = read(open, None, &mut target);
+            if left == whole.len() {
+                assert!(result.is_ok());
+                continue;
+            }
+            let fault = result.unwrap_err();
+            assert_eq!(fault.place, Some((Unit::RowGroup, 1)));
+            assert!(matches!(*fault.problem, Problem::Damaged { what: "Parquet", .. }), "{fault:?}");
+        }
+    }
+}

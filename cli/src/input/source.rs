@@ -23,7 +23,7 @@ pub(crate) struct Source {
 }
 
 impl Source {
-    const STDIN: Self = Self { path: None, run: None };
+    pub(super) const STDIN: Self = Self { path: None, run: None };
 
     fn file(path: &Path) -> Self {
         Self { path: Some(path.to_path_buf()), run: None }

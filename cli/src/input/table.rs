@@ -68,6 +68,8 @@ impl Table {
             Form::Wide { .. } => columns.extend(self.wide.iter().map(|&(column, _)| column)),
         }
         columns.sort_unstable();
+        // One column may be named for two things, and is read once.
+        columns.dedup();
         columns
     }
 

@@ -1,4 +1,6 @@
 //! Command line of `softadapt`: adaptive loss weights for logs of training runs.
+//!
+//! A library only so that tests and fuzz targets reach it; its interface is the command.
 
 mod args;
 mod backend;
@@ -7,6 +9,8 @@ mod check;
 mod definition;
 mod devices;
 mod error;
+#[doc(hidden)]
+pub mod fuzzing;
 mod input;
 mod interrupt;
 mod output;
@@ -28,7 +32,9 @@ use error::Error;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
-fn main() -> ExitCode {
+/// The command, with the arguments of the process.
+#[must_use]
+pub fn main() -> ExitCode {
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
         Err(error) => {
