@@ -238,6 +238,20 @@ mod tests {
     }
 
     #[test]
+    fn the_points_that_take_part_follow_from_slope_and_mean() {
+        let counts = |config: Config| {
+            let plan = Plan::new(config, shape(2, 9)).unwrap();
+            (plan.slope_points(), plan.mean_points(), plan.points_used(), plan.is_loss_weighted())
+        };
+        let order_2 = || Config::original().with_order(2);
+        assert_eq!(counts(order_2()), (3, 9, 3, false));
+        assert_eq!(counts(order_2().with_loss_weighting(LossWeighting::Window)), (3, 9, 9, true));
+        assert_eq!(counts(order_2().with_loss_weighting(LossWeighting::SlopePoints)), (3, 3, 3, true));
+        assert_eq!(counts(Config::original().with_slope(Slope::LeastSquares)), (9, 9, 9, false));
+        assert_eq!(counts(Config::original().with_slope(Slope::Last)), (2, 9, 2, false));
+    }
+
+    #[test]
     fn high_orders_warn_with_their_magnification() {
         let warnings = |order| Plan::new(Config::original().with_order(order), shape(2, 21)).unwrap().warnings();
         assert!(warnings(9).is_empty());

@@ -4,8 +4,10 @@
 
 mod common;
 #[path = "../fuzz/src/state.rs"]
+#[allow(unreachable_pub, reason = "public in the library of the fuzz targets")]
 mod state;
 #[path = "../fuzz/src/weigh.rs"]
+#[allow(unreachable_pub, reason = "public in the library of the fuzz targets")]
 mod weigh;
 
 use common::problem;
@@ -13,12 +15,12 @@ use std::fs;
 use std::path::Path;
 
 /// Runs every file of a target's corpus; how many there were.
+#[expect(clippy::print_stdout, reason = "shown if a check panics")]
 fn run(target: &str, check: impl Fn(&[u8])) -> usize {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus").join(target);
     let mut files: Vec<_> = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
     files.sort();
     for file in &files {
-        // Printed if the check panics.
         println!("{}", file.display());
         check(&fs::read(file).unwrap());
     }

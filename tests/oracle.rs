@@ -6,7 +6,7 @@ mod common;
 use common::edge_cases;
 use common::oracle::{Exact, cases, slope_cases};
 use serde_json::Value;
-use softadapt::{Batch, Config, OnNonFinite, Plan, Shape, Status, reference};
+use softadapt::{Batch, BatchError, Config, OnNonFinite, Outputs, Plan, Shape, Status, reference};
 
 /// `exact` weights within 1e-12 of the largest weight, except where this library has a documented answer of its own.
 #[test]
@@ -126,6 +126,40 @@ fn cases_that_the_packages_refuse_or_spoil_get_the_documented_answer() {
 #[test]
 fn awkward_inputs_get_their_documented_answers() {
     edge_cases::check_reference();
+}
+
+/// As on the CPU path: an error with its numbers, and nothing written.
+#[test]
+fn slices_of_the_wrong_length_are_errors_and_write_nothing() {
+    let plan = Plan::new(Config::original(), Shape::new(3, 2, 5).unwrap()).unwrap();
+    let losses = [1.0f64; 30];
+    let length = |what, length, needed| Err(BatchError::Length { what, length, needed });
+    let (three, six) = ([0.5f64; 3], [0.5f64; 6]);
+    let good = Batch { losses: &losses[..], betas: Some(&three[..]), points: Some(&[5; 3]), previous: Some(&six[..]) };
+    for (batch, expected) in [
+        (Batch { losses: &losses[1..], ..good }, length("losses", 29, 30)),
+        (Batch { betas: Some(&six[..]), ..good }, length("betas", 6, 3)),
+        (Batch { points: Some(&[5; 2]), ..good }, length("points", 2, 3)),
+        (Batch { previous: Some(&three[..]), ..good }, length("previous", 3, 6)),
+    ] {
+        let mut weights = [-1.0f64; 6];
+        assert_eq!(reference::weigh_into(&plan, &batch, &mut Outputs::new(&mut weights)), expected);
+        assert_eq!(weights, [-1.0; 6]);
+        assert!(reference::weigh(&plan, &batch).is_err() && reference::error_bounds(&plan, &batch).is_err());
+    }
+    let (mut weights, mut slopes, mut means) = ([-1.0f64; 6], [-1.0f64; 5], [-1.0f64; 7]);
+    let mut status = [Status::OK; 2];
+    let refused = |outputs: &mut Outputs<'_, f64>| reference::weigh_into(&plan, &good, outputs);
+    assert_eq!(refused(&mut Outputs::new(&mut weights[1..])), length("weights", 5, 6));
+    let outputs = Outputs::new(&mut weights);
+    assert_eq!(refused(&mut Outputs { status: Some(&mut status), ..outputs }), length("status", 2, 3));
+    let outputs = Outputs::new(&mut weights);
+    assert_eq!(refused(&mut Outputs { slopes: Some(&mut slopes), ..outputs }), length("slopes", 5, 6));
+    let outputs = Outputs::new(&mut weights);
+    assert_eq!(refused(&mut Outputs { means: Some(&mut means), ..outputs }), length("means", 7, 6));
+    assert_eq!(weights, [-1.0; 6]);
+    reference::weigh_into(&plan, &good, &mut Outputs::new(&mut weights)).unwrap();
+    assert!(weights.iter().all(|&weight| weight == 0.5));
 }
 
 /// The exact rationals of `tests/data/fd_coefficients.json`, orders 1 to 16.

@@ -3,6 +3,7 @@
 
 #[path = "../../tests/common/problem.rs"]
 pub mod problem;
+#[cfg(feature = "readers")]
 pub mod readers;
 pub mod state;
 pub mod weigh;
