@@ -264,7 +264,7 @@ fn a_bad_loss_ages_out() {
             let plan =
                 BalancerPlan::new(BalancerConfig::new(config.clone()), Shape::new(3, 2, window).unwrap()).unwrap();
             let mut balancer = Balancer::new(&plan);
-            let losses = |step: usize| [5, 7, 9, 4, 8, 6].map(|i| 1.0 + (i * (step + 2) % 11) as f32 / 4.0);
+            let losses = |step: usize| [5, 7, 9, 4, 8, 6].map(|i| 1.0 + (i * (step + 2) % 29) as f32 / 4.0);
             for step in 0..window {
                 balancer.push(&losses(step)).unwrap();
             }
