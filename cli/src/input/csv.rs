@@ -25,7 +25,11 @@ pub(super) fn read(mut input: impl Read, target: &mut Target<'_>) -> Result<(), 
     let Some(line) = lines.next()? else { return Err(Problem::Empty.into()) };
     let names: Result<Vec<String>, Problem> =
         (0..lines.record.len()).map(|i| name(field(&lines.record, i)).map(str::to_owned)).collect();
-    let header = names.and_then(|names| Header::new(names, &target.options.columns));
+    let header = names.and_then(|names| {
+        // Everything would be one line, and the answer an empty one.
+        let lone = |name: &String| name.replace("\r\n", "").contains('\r');
+        if names.iter().any(lone) { Err(Problem::CarriageReturns) } else { Header::new(names, &target.options.columns) }
+    });
     let header = header.map_err(|problem| Fault::new(Unit::Line, line, problem))?;
     let components: Vec<(usize, ComponentId)> = match &header.form {
         Form::Long { .. } => Vec::new(),

@@ -16,6 +16,7 @@ pub enum Format {
     Csv,
     /// JSON Lines, long or wide
     Jsonl,
+    /// Apache Parquet
     Parquet,
     /// Arrow IPC (Feather V2), file or stream
     Arrow,

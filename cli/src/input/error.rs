@@ -148,6 +148,8 @@ pub(crate) enum Problem {
     Read(io::Error),
     Empty,
     Utf16,
+    /// Lines that end as on computers before 2001.
+    CarriageReturns,
     NotUtf8 {
         text: String,
     },
@@ -251,6 +253,9 @@ impl fmt::Display for Problem {
             Self::Read(error) => write!(f, "cannot be read: {error}"),
             Self::Empty => f.write_str("is empty: the first line has to name the columns"),
             Self::Utf16 => f.write_str("is UTF-16 text: save it as UTF-8"),
+            Self::CarriageReturns => {
+                f.write_str("has lines that end in a carriage return alone: end them with line feeds, or with both")
+            }
             Self::NotUtf8 { text } => write!(f, "{text:?} is not UTF-8 text: save the file as UTF-8"),
             Self::NoColumn { name, option, header } => {
                 write!(f, "no column {name:?} among {}: name it with {option}", list(header))?;
