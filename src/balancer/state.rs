@@ -258,6 +258,11 @@ impl BalancerState {
         for group in 0..layout.groups {
             let clock = self.clock(group);
             let bad = |what: &'static str, value: u32| Err(StateError::Group { what, group, value });
+            // Bits that mean nothing would be lost on the way through a balancer.
+            let word = self.words[layout.clocks + group];
+            if clock.word() != word {
+                return bad("the clock", word);
+            }
             // All groups are pushed together, so that their rings turn together.
             if clock.cursor >= window || clock.cursor != self.clock(0).cursor {
                 return bad("the history's next place", clock.cursor);

@@ -25,6 +25,8 @@ use crate::plan::Plan;
 const U: f64 = 1.0 / (1u64 << 24) as f64;
 /// Smallest normal f32.
 const TINY: f64 = f32::MIN_POSITIVE as f64;
+/// What flushing to zero can change of a mean; its whole bound if all losses are zero.
+const MEAN_FLUSH: f64 = 4.0 * TINY;
 /// Slopes from which an f32 sum may overflow.
 const HUGE: f64 = 1e38;
 
@@ -111,7 +113,7 @@ fn mean_bound(points: usize, loss: impl Fn(usize) -> f64) -> f64 {
     if points == 0 || !(sum < HUGE) {
         return f64::INFINITY;
     }
-    (depth(points) + 3.0) * U * sum / points as f64 * 1.01 + 4.0 * TINY
+    (depth(points) + 3.0) * U * sum / points as f64 * 1.01 + MEAN_FLUSH
 }
 
 /// One number per component with its error bound.
@@ -195,8 +197,10 @@ fn weight_bounds(plan: &Plan, beta: f64, points: usize, slopes: Rows, means: Row
     let direction = if beta < 0.0 { -1.0 } else { 1.0 };
     let best = |i: &usize, j: &usize| (direction * scores[*i]).total_cmp(&(direction * scores[*j]));
     let Some(top) = rows().filter(|&i| competes(i)).max_by(best) else {
-        // Every mean is zero or clamped: plain softmax, on every path if that is beyond doubt.
-        let certain = rows().all(|i| means.value[i] <= -means.bound[i] || means.value[i] == 0.0);
+        // Every mean is zero or clamped: plain softmax, on every path if that is beyond doubt. Losses that cancel exactly may
+        // leave a rest in f32.
+        let clamped = |i: usize| config.on_negative_mean == OnNegativeMean::Clamp && means.value[i] <= -means.bound[i];
+        let certain = rows().all(|i| clamped(i) || (means.value[i] == 0.0 && means.bound[i] <= MEAN_FLUSH));
         return if certain && uses_mean {
             plain_bounds(plan, beta, &scores, &score_bounds, &counts, exact)
         } else {
