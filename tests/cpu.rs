@@ -218,6 +218,34 @@ fn two_to_the_24_and_one_groups() {
     }
 }
 
+/// Found by `tests/promises`: a component whose slope is 1e13 times the others' left the bound without the error of the largest
+/// weight's slope.
+#[test]
+fn bounds_hold_beside_a_component_of_another_scale() {
+    let losses = vec![
+        4.039_050_5e-23,
+        3.928_062_8e-23,
+        3.820_125e-23,
+        3.715_152_7e-23,
+        3.613_065_3e-23,
+        2.129_135_9e13,
+        3.300_784e13,
+        2.990_435_2e13,
+        2.655_840_8e13,
+        2.219_843_4e13,
+        2_369.075,
+        2_297.152_6,
+        2_188.586_2,
+        2_105.49,
+        2_007.398_8,
+    ];
+    let plan = Plan::new(Config::original().with_beta(-5.0), Shape::new(1, 3, 5).unwrap()).unwrap();
+    let problem = Problem { plan, losses, betas: None, points: None, previous: None };
+    let mut tally = Tally::default();
+    compare(&problem, &answer(&problem), &mut tally, "scales");
+    assert_eq!(tally.claimed, 1);
+}
+
 /// Awkward sizes that only f32 stumbles over, with answers known by hand.
 #[test]
 fn factors_beyond_the_range_of_f32_are_combined_without_loss() {

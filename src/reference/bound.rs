@@ -223,7 +223,10 @@ fn weight_bounds(plan: &Plan, beta: f64, points: usize, slopes: Rows, means: Row
     let certain = beta == 0.0 || (largest == smallest && rows().all(|i| score_bounds[i] <= flush_bound(plan)));
     let epsilon = shifted_epsilon(config.epsilon, beta, largest, shift, certain);
     let epsilon_error = beta.abs() * spread_bound + 8.0 * U * (1.0 + beta.abs() * (largest - shift).abs());
-    let mut epsilon_interval = [epsilon * (-epsilon_error).exp(), epsilon * epsilon_error.exp()];
+    // Exponents are added before they are raised: 0 times infinity would bound nothing.
+    let remains = config.epsilon > 0.0 && !certain && (epsilon > 0.0 || largest < shift || beta < 0.0);
+    let epsilon_at = |error: f64| if remains { config.epsilon * (beta * (largest - shift) + error).exp() } else { 0.0 };
+    let mut epsilon_interval = [epsilon_at(-epsilon_error), epsilon_at(epsilon_error)];
     if largest - smallest <= spread_bound || beta.abs() < 2.0 * TINY {
         // f32 may find all scores equal, or beta 0, which leaves epsilon out.
         epsilon_interval[0] = 0.0;
@@ -241,7 +244,10 @@ fn weight_bounds(plan: &Plan, beta: f64, points: usize, slopes: Rows, means: Row
         let error = beta.abs() * score_bounds[i] + U * (8.0 + 4.0 * x.abs());
         let mean_bound = if uses_mean { means.bound[i] } else { 0.0 };
         let ends = [means.value[i] - mean_bound, means.value[i] + mean_bound].map(|mean| factor(i, mean));
-        let grow = |t: f64, up: bool| t * x.exp() * (if (t > 0.0) == up { error } else { -error }).exp();
+        let grow = |t: f64, up: bool| {
+            let exponent = x + if (t > 0.0) == up { error } else { -error };
+            if t == 0.0 { 0.0 } else { t * exponent.exp() }
+        };
         // Below exp(-104) an f32 exponential may be 0.
         low[i] = grow(ends[0], false).min(if x - error < -85.0 { 0.0 } else { f64::INFINITY });
         high[i] = grow(ends[1], true).max(if x - error < -85.0 { TINY * (1.0 + ends[1].abs()) } else { 0.0 });
@@ -280,7 +286,8 @@ fn finish(plan: &Plan, low: &[f64], high: &[f64], epsilon: [f64; 2], exact: &[f6
     let components = exact.len();
     let scale = scale(plan.config(), components);
     let sums = [low.iter().sum::<f64>() + epsilon[0], high.iter().sum::<f64>() + epsilon[1]];
-    if !(sums[0] > 0.0 || sums[1] < 0.0) {
+    let has_ends = low.iter().chain(high).all(|end| end.is_finite()) && !sums[1].is_nan();
+    if !has_ends || !(sums[0] > 0.0 || sums[1] < 0.0) {
         return vec![f64::INFINITY; components];
     }
     let rounding = (depth(components) + 12.0) * U;
