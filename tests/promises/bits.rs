@@ -137,7 +137,7 @@ fn ways(path: &Path, batch: &Problem, extent: Extent) -> Vec<(String, Weights<f3
                 if extent == Extent::Full { &[u64::MAX, 1 << 20, 30_001] } else { &[u64::MAX, 100_000] };
             let by = |&bytes: &u64| {
                 let context = context.clone().with_chunk_bytes(bytes);
-                (format!("chunks of {bytes} bytes"), Path::Gpu(context).details(batch))
+                (format!("chunks of {bytes} bytes"), Path::Gpu(Box::new(context)).details(batch))
             };
             sizes.iter().map(by).collect()
         }

@@ -36,7 +36,7 @@ pub(crate) enum Extent {
 #[derive(Clone)]
 pub(crate) enum Path {
     Cpu,
-    Gpu(Context),
+    Gpu(Box<Context>),
 }
 
 impl Path {
@@ -80,14 +80,14 @@ impl Path {
 /// The CPU path and one adapter.
 static SAMPLED: LazyLock<Vec<Path>> = LazyLock::new(|| {
     let choice = std::env::var("SOFTADAPT_TEST_ADAPTER").map_or(AdapterChoice::Any, AdapterChoice::Named);
-    vec![Path::Cpu, Path::Gpu(Context::new(&choice).unwrap_or_else(|error| panic!("{error}")))]
+    vec![Path::Cpu, Path::Gpu(Box::new(Context::new(&choice).unwrap_or_else(|error| panic!("{error}"))))]
 });
 
 /// The CPU path and every adapter.
 fn all_paths() -> Vec<Path> {
     let mut paths = vec![Path::Cpu];
     for adapter in adapters().into_iter().filter(|adapter| adapter.backend != "gl") {
-        paths.push(Path::Gpu(Context::new(&AdapterChoice::Named(adapter.name)).unwrap()));
+        paths.push(Path::Gpu(Box::new(Context::new(&AdapterChoice::Named(adapter.name)).unwrap())));
     }
     assert!(paths.len() > 1, "no GPU adapter: install a software one (see scripts/promises)");
     paths
