@@ -5,7 +5,8 @@
 //! [`reference`](crate::reference) have; [`error_bounds`](crate::reference::error_bounds) says how far results may be
 //! away from that path.
 //!
-//! A group's result is the same, bit for bit, in any batch, at any place and on any number of threads.
+//! A group's result is the same, bit for bit, in any batch, at any place, on any number of threads and with any vector
+//! instructions.
 //!
 //! ```
 //! use softadapt::{Batch, Config, Plan, Shape, cpu};
