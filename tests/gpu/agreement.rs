@@ -6,7 +6,7 @@ use crate::common::problem::{
     POISON, POISON_STATUS, Problem, Random, Tally, bits, compare, outputs, poisoned, random_losses, random_problem,
 };
 use crate::{context, is_swiftshader, seeds};
-use softadapt::gpu::{KernelOptions, Stage};
+use softadapt::gpu::{Choice, KernelOptions, Stage};
 use softadapt::{Config, Layout, LossWeighting, Normalize, OnNegativeMean, Outputs, Plan, Shape, Slope, Weights, cpu};
 
 /// The staged kernels' answer, after the fused kernel's was found to have the same bits.
@@ -109,9 +109,12 @@ pub(crate) fn group_counts_across_every_border() {
             losses[plan.shape().loss_index(group, 0, 1)] = group as f32 * 1e-4;
         }
         let mut weights = vec![POISON; plan.shape().weights_len()];
-        let kernel = context().kernels().kernel(&plan, Stage::Fused, KernelOptions::default()).unwrap();
+        // A component a lane, so that few components fill a workgroup.
+        let choice = Choice { workgroup: Some(64), rounds: Some(1), ..Choice::default() };
+        let options = KernelOptions { choice, ..KernelOptions::default() };
+        let kernel = context().kernels().kernel(&plan, Stage::Fused, options).unwrap();
         assert_eq!(kernel.tuning().workgroups[1], if groups > 65_535 { 2 } else { 1 });
-        let whole = context().clone().with_chunk_bytes(u64::MAX);
+        let whole = context().clone().with_chunk_bytes(u64::MAX).with_choice(choice);
         whole.weigh_into(&plan, &softadapt::Batch::new(&losses), &mut Outputs::new(&mut weights)).unwrap();
         for group in 0..groups {
             let e = f64::from(group as f32 * 1e-4).exp();

@@ -99,7 +99,9 @@ pub(crate) fn repeated_runs_have_the_same_bits() {
 
 /// Two devices of one adapter, with and without the subgroup feature.
 pub(crate) fn subgroups_and_workgroup_memory_give_the_same_bits() {
-    let with = context();
+    // A component a lane: otherwise few groups are shared by lanes.
+    let choice = Choice { rounds: Some(1), ..Choice::default() };
+    let with = context().clone().with_choice(choice);
     let Some((smallest, _)) = with.adapter().subgroup_sizes else { return };
     let without = Portable::new();
     // Teams that fit the smallest subgroup reduce by shuffles.
@@ -110,7 +112,8 @@ pub(crate) fn subgroups_and_workgroup_memory_give_the_same_bits() {
     let problems = (8000..8400).map(random_problem).filter(fits).take(25);
     let mut by_shuffles = 0;
     for (number, problem) in problems.enumerate() {
-        let kernel = with.kernels().kernel(&problem.plan, Stage::Fused, KernelOptions::default()).unwrap();
+        let options = KernelOptions { choice, ..KernelOptions::default() };
+        let kernel = with.kernels().kernel(&problem.plan, Stage::Fused, options).unwrap();
         by_shuffles += usize::from(kernel.tuning().subgroups);
         let plain = Batch::new(&problem.losses);
         let mut weights = vec![0.0; problem.plan.shape().weights_len()];
