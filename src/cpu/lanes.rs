@@ -325,7 +325,7 @@ pub(super) fn any<S: Simd>(simd: S, flags: &Lanes<u32>) -> bool {
 /// How the rows of groups are laid over vectors.
 ///
 /// A block of groups is a slice of vectors; stages first combine its vectors lane by lane, then [`Across::join`] what the
-/// lanes of one group hold.
+/// lanes of one group hold. What is given here is for lanes that are groups and vectors that are components.
 pub(super) trait Across {
     /// What a sum over components is gathered in.
     type Sum;
@@ -334,13 +334,22 @@ pub(super) trait Across {
     const NOTHING: Self::Sum;
 
     /// The component that lane `lane` of vector `vector` holds.
-    fn component(vector: usize, lane: usize) -> usize;
+    #[inline(always)]
+    fn component(vector: usize, _lane: usize) -> usize {
+        vector
+    }
 
     /// Which lanes hold one of `n` components.
-    fn present<S: Simd>(simd: S, vector: usize, register: usize, n: usize) -> Mask<S>;
+    #[inline(always)]
+    fn present<S: Simd>(simd: S, _vector: usize, _register: usize, _n: usize) -> Mask<S> {
+        everywhere(simd)
+    }
 
     /// Gives every lane what the lanes of its group make together. `f` must be commutative.
-    fn join<T: Copy>(value: Lanes<T>, f: impl Fn(T, T) -> T) -> Lanes<T>;
+    #[inline(always)]
+    fn join<T: Copy>(value: Lanes<T>, _f: impl Fn(T, T) -> T) -> Lanes<T> {
+        value
+    }
 
     /// Adds the terms of a register.
     fn add<S: Simd>(sum: &mut Self::Sum, vector: usize, register: usize, terms: Float<S>);
@@ -367,21 +376,6 @@ impl Across for Groups {
     type Sum = Lanes<f32>;
 
     const NOTHING: Lanes<f32> = Lanes([0.0; LANES]);
-
-    #[inline(always)]
-    fn component(vector: usize, _: usize) -> usize {
-        vector
-    }
-
-    #[inline(always)]
-    fn present<S: Simd>(simd: S, _: usize, _: usize, _: usize) -> Mask<S> {
-        everywhere(simd)
-    }
-
-    #[inline(always)]
-    fn join<T: Copy>(value: Lanes<T>, _: impl Fn(T, T) -> T) -> Lanes<T> {
-        value
-    }
 
     #[inline(always)]
     fn add<S: Simd>(sum: &mut Lanes<f32>, _: usize, register: usize, terms: Float<S>) {
@@ -443,21 +437,6 @@ impl Across for LargeGroups {
     type Sum = [Lanes<f32>; LANES];
 
     const NOTHING: [Lanes<f32>; LANES] = [Lanes([0.0; LANES]); LANES];
-
-    #[inline(always)]
-    fn component(vector: usize, _: usize) -> usize {
-        vector
-    }
-
-    #[inline(always)]
-    fn present<S: Simd>(simd: S, _: usize, _: usize, _: usize) -> Mask<S> {
-        everywhere(simd)
-    }
-
-    #[inline(always)]
-    fn join<T: Copy>(value: Lanes<T>, _: impl Fn(T, T) -> T) -> Lanes<T> {
-        value
-    }
 
     #[inline(always)]
     fn add<S: Simd>(sum: &mut [Lanes<f32>; LANES], vector: usize, register: usize, terms: Float<S>) {
